@@ -1,0 +1,176 @@
+//! The floors' server: the same methods as Plaza's, each doing only what nobody can do without. It checks nothing, decides nothing, stores
+//! nothing but the appended bytes. Two users are friends when their numbers differ in the last bit.
+
+use std::{collections::HashMap, net::SocketAddr, path::Path, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use plaza_embedded_db::{Batch, Db, Keyspace, Options};
+use plaza_proto::{
+    chat::v1::{self as chat, chat_service_server as chat_server},
+    gateway::v1::{self as gateway, connect_request, connect_response, gateway_service_server as gateway_server},
+};
+use prost::Message;
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+
+use crate::commit::GroupCommit;
+
+/// Entries of the page that [`crate::sync`] asks for.
+pub(crate) const PAGE: u64 = 100;
+
+type Frames = mpsc::Sender<Result<gateway::ConnectResponse, Status>>;
+
+#[derive(Clone)]
+struct Floor {
+    commit: GroupCommit,
+    rows: Keyspace,
+    attached: Arc<Mutex<HashMap<String, Frames>>>,
+}
+
+/// Serves the floors until it is killed.
+pub(crate) async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data)?;
+    let db = Db::open(&data.join("rows"), Options::default())?;
+    let rows = db.keyspace("rows")?;
+    let mut batch = Batch::new();
+    for cursor in 1..=PAGE {
+        let mut key = vec![7; 16];
+        key.extend(cursor.to_be_bytes());
+        batch.insert(&rows, key, entry(cursor, &request(&"x".repeat(100))).encode_to_vec());
+    }
+    db.visible(db.enqueue(batch)).await?;
+    let floor = Floor { commit: GroupCommit::open(&data.join("appended"))?, rows, attached: Arc::default() };
+    Server::builder()
+        .tcp_nodelay(true)
+        .add_service(chat_server::ChatServiceServer::new(floor.clone()))
+        .add_service(gateway_server::GatewayServiceServer::new(floor))
+        .serve(listen)
+        .await?;
+    Ok(())
+}
+
+fn request(text: &str) -> chat::SendMessageRequest {
+    chat::SendMessageRequest { content: Some(plaza_client::text(text)), client_message_id: plaza_client::new_id(), ..Default::default() }
+}
+
+fn entry(cursor: u64, request: &chat::SendMessageRequest) -> chat::Entry {
+    let id = "d-0123456789abcdef0123456789abcdef";
+    let message = chat::Message {
+        conversation_id: id.into(),
+        sequence: cursor,
+        sender_id: plaza_client::new_id(),
+        client_message_id: request.client_message_id.clone(),
+        sent_at: Some(Default::default()),
+        content: request.content.clone(),
+        quote: None,
+        mentions: Vec::new(),
+    };
+    chat::Entry { cursor, event: Some(chat::entry::Event::Message(message)) }
+}
+
+/// Who calls, for the floor: whatever stands in the metadata.
+fn who<T>(request: &Request<T>) -> String {
+    request.metadata().get("x-floor-user").and_then(|user| user.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+#[tonic::async_trait]
+impl chat_server::ChatService for Floor {
+    async fn send_message(&self, request: Request<chat::SendMessageRequest>) -> Result<Response<chat::SendMessageResponse>, Status> {
+        self.commit.append(request.into_inner().encode_to_vec().into()).await?;
+        Ok(Response::new(chat::SendMessageResponse { conversation_id: String::new(), sequence: 1, sent_at: None }))
+    }
+
+    async fn sync(&self, _: Request<chat::SyncRequest>) -> Result<Response<chat::SyncResponse>, Status> {
+        let mut entries = Vec::with_capacity(PAGE as usize);
+        for cursor in 1..=PAGE {
+            let mut key = vec![7; 16];
+            key.extend(cursor.to_be_bytes());
+            let row: Option<Bytes> = self.rows.get(&key).map_err(|error| Status::internal(error.to_string()))?;
+            let entry = chat::Entry::decode(row.unwrap_or_default()).map_err(|error| Status::internal(error.to_string()))?;
+            entries.push(entry);
+        }
+        Ok(Response::new(chat::SyncResponse { entries, next_cursor: PAGE, more: false, head: PAGE }))
+    }
+
+    async fn list_messages(&self, _: Request<chat::ListMessagesRequest>) -> Result<Response<chat::ListMessagesResponse>, Status> {
+        Err(Status::unimplemented("no floor"))
+    }
+
+    async fn list_conversations(
+        &self,
+        _: Request<chat::ListConversationsRequest>,
+    ) -> Result<Response<chat::ListConversationsResponse>, Status> {
+        Err(Status::unimplemented("no floor"))
+    }
+
+    async fn get_conversation(&self, _: Request<chat::GetConversationRequest>) -> Result<Response<chat::GetConversationResponse>, Status> {
+        Err(Status::unimplemented("no floor"))
+    }
+
+    async fn mark_read(&self, _: Request<chat::MarkReadRequest>) -> Result<Response<chat::MarkReadResponse>, Status> {
+        Err(Status::unimplemented("no floor"))
+    }
+
+    async fn update_conversation(
+        &self,
+        _: Request<chat::UpdateConversationRequest>,
+    ) -> Result<Response<chat::UpdateConversationResponse>, Status> {
+        Err(Status::unimplemented("no floor"))
+    }
+}
+
+#[tonic::async_trait]
+impl gateway_server::GatewayService for Floor {
+    type ConnectStream = Pin<Box<dyn Stream<Item = Result<gateway::ConnectResponse, Status>> + Send>>;
+
+    async fn connect(&self, request: Request<Streaming<gateway::ConnectRequest>>) -> Result<Response<Self::ConnectStream>, Status> {
+        let me = who(&request);
+        let (frames, queue) = mpsc::channel(256);
+        let floor = self.clone();
+        self.attached.lock().await.insert(me.clone(), frames.clone());
+        let mut asked = request.into_inner();
+        let answers = async move {
+            // Sends are committed side by side, as many as the client keeps in flight.
+            let mut sends = futures::stream::FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    frame = asked.next() => match frame {
+                        Some(Ok(gateway::ConnectRequest { frame: Some(connect_request::Frame::Hello(_)) })) => {
+                            let welcome = gateway::Welcome { head: 0, heartbeat_interval: None };
+                            let _ = frames.send(Ok(answer(connect_response::Frame::Welcome(welcome)))).await;
+                        }
+                        Some(Ok(gateway::ConnectRequest { frame: Some(connect_request::Frame::Send(send)) })) => sends.push(floor.deliver(&frames, send)),
+                        Some(Ok(_)) => {}
+                        _ => return,
+                    },
+                    Some(()) = sends.next() => {}
+                }
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "the floor has no supervisor: it is killed when the benchmark ends")]
+        tokio::spawn(answers);
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+}
+
+impl Floor {
+    async fn deliver(&self, own: &Frames, send: chat::SendMessageRequest) {
+        if self.commit.append(send.encode_to_vec().into()).await.is_err() {
+            return;
+        }
+        let sent = gateway::Sent { client_message_id: send.client_message_id.clone(), ..Default::default() };
+        let _ = own.send(Ok(answer(connect_response::Frame::Sent(sent)))).await;
+        let other = self.attached.lock().await.get(&send.user_id).cloned();
+        let entry = entry(1, &send);
+        let _ = own.send(Ok(answer(connect_response::Frame::Entry(entry.clone())))).await;
+        if let Some(other) = other {
+            let _ = other.send(Ok(answer(connect_response::Frame::Entry(entry)))).await;
+        }
+    }
+}
+
+fn answer(frame: connect_response::Frame) -> gateway::ConnectResponse {
+    gateway::ConnectResponse { frame: Some(frame) }
+}

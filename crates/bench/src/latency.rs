@@ -1,0 +1,41 @@
+//! One client, one send at a time, answer awaited: the floor is a bare unary call and one group commit of the same bytes.
+
+use std::{path::Path, time::Instant};
+
+use plaza_proto::chat::v1::chat_service_client::ChatServiceClient;
+
+use crate::{
+    measure::{Report, histogram, percentile_ms, record},
+    stream::message,
+    target::{Caller, Target},
+};
+
+const ROUNDS: usize = 7;
+const SENDS: usize = 400;
+
+pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let (floor, ours) = (Target::floor().await?, Target::plaza(server).await?);
+    let [floor_caller, _] = floor.floor_friends(0)?;
+    let [our_caller, _] = ours.friends(0).await?;
+    for caller in [&floor_caller, &our_caller] {
+        round(caller).await?;
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push((round(&floor_caller).await?, round(&our_caller).await?));
+    }
+    report.ratio("SendMessage ack, 1 client, p50", "ms", &rounds, 2.0, 1.3);
+    Ok(())
+}
+
+async fn round(caller: &Caller) -> anyhow::Result<f64> {
+    let mut client = ChatServiceClient::new(caller.channel.clone());
+    let mut took = histogram();
+    for _ in 0..SENDS {
+        let request = caller.request(message(&caller.peer));
+        let started = Instant::now();
+        client.send_message(request).await?;
+        record(&mut took, started.elapsed());
+    }
+    Ok(percentile_ms(&took, 50.0))
+}

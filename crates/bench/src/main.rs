@@ -1,0 +1,93 @@
+//! `plaza-bench`: what the server costs beside its floors. A floor is a bare tonic server that speaks the same methods and does only what
+//! nobody can do without: take the bytes, make them durable in groups, hand them on. Floors and ours run interleaved, in processes of their
+//! own, under the same client code; what is printed are ratios, with the fdatasync time of the same minute beside every absolute figure.
+
+mod commit;
+mod floor;
+mod latency;
+mod login;
+mod measure;
+mod memory;
+mod peers;
+mod restart;
+mod stream;
+mod sync;
+mod target;
+mod throughput;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the server against its floors. Without a part: all of them.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    floor: Option<Internal>,
+    /// ack, throughput, sync, login, idle, restart, peers-a, peers-b, peers-d.
+    parts: Vec<String>,
+    /// The server to measure.
+    #[arg(long, default_value = "target/release/plaza")]
+    server: PathBuf,
+    /// Messages in the log before the restart.
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: u64,
+    /// Where the results go.
+    #[arg(long, default_value = "target/bench.json")]
+    out: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Internal {
+    /// Serves the floors; started by the benchmark itself.
+    #[command(hide = true)]
+    Floor {
+        /// Where its files are.
+        #[arg(long)]
+        data_dir: PathBuf,
+        /// Where it listens.
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+    },
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Internal::Floor { data_dir, listen }) = arguments.floor {
+        return floor::serve(&data_dir, listen).await;
+    }
+    let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == part);
+    let mut report = measure::Report::default();
+    report.note("fdatasync_ms_p50", commit::fdatasync_p50_ms()?);
+    let server = &arguments.server;
+    if wanted("ack") {
+        latency::run(server, &mut report).await?;
+    }
+    if wanted("throughput") {
+        throughput::run(server, &mut report).await?;
+    }
+    if wanted("sync") {
+        sync::run(server, &mut report).await?;
+    }
+    if wanted("login") {
+        login::run(server, &mut report).await?;
+    }
+    if wanted("idle") {
+        memory::run(server, &mut report).await?;
+    }
+    if wanted("peers-a") {
+        peers::a(server, &mut report).await?;
+    }
+    if wanted("peers-b") {
+        peers::b(server, &mut report).await?;
+    }
+    if wanted("peers-d") {
+        peers::d(server, &mut report).await?;
+    }
+    if wanted("restart") {
+        restart::run(server, arguments.messages, &mut report).await?;
+    }
+    report.note("fdatasync_ms_p50_after", commit::fdatasync_p50_ms()?);
+    report.finish(&arguments.out)
+}

@@ -1,0 +1,110 @@
+//! 64 pairs on open streams, 8 sends in flight each: CPU time of the server for each message that was acknowledged and delivered to both.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tokio::{sync::Barrier, task::JoinSet, time::timeout};
+
+use crate::{
+    measure::{Report, cpu_seconds},
+    stream::{Seen, Stream},
+    target::{Caller, Target},
+};
+
+const PAIRS: usize = 64;
+const IN_FLIGHT: usize = 8;
+const ROUNDS: usize = 3;
+
+pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let (floor, ours) = (Target::floor().await?, Target::plaza(server).await?);
+    let mut floor_pairs = Vec::new();
+    let mut our_pairs = Vec::new();
+    for number in 0..PAIRS {
+        floor_pairs.push(floor.floor_friends(number)?);
+        our_pairs.push(ours.friends(number).await?);
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let floor = drive(floor.pid(), &floor_pairs, Duration::from_secs(5)).await?;
+        let ours = drive(ours.pid(), &our_pairs, Duration::from_secs(5)).await?;
+        rounds.push((floor.cpu_ms, ours.cpu_ms));
+    }
+    report.ratio("CPU per message, 64 senders", "ms", &rounds, 2.5, 1.6);
+    Ok(())
+}
+
+/// What a drive came to.
+pub(crate) struct Driven {
+    pub(crate) per_second: f64,
+    pub(crate) cpu_ms: f64,
+}
+
+/// Every pair's first sends, with `IN_FLIGHT` sends not yet acknowledged, for a while; then everything sent must have been acknowledged and
+/// delivered to both streams.
+pub(crate) async fn drive(pid: u32, pairs: &[[Caller; 2]], time: Duration) -> anyhow::Result<Driven> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let ready = Arc::new(Barrier::new(pairs.len() * 2 + 1));
+    let acked = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    for [sender, receiver] in pairs {
+        let (mut own, mut other) = (Stream::open(sender).await?, Stream::open(receiver).await?);
+        let (stop, ready, acked) = (Arc::clone(&stop), Arc::clone(&ready), Arc::clone(&acked));
+        let (count, expected) = tokio::sync::watch::channel(None);
+        let receiver_ready = Arc::clone(&ready);
+        tasks.spawn(async move {
+            ready.wait().await;
+            let (mut sent, mut confirmed, mut seen) = (0u64, 0u64, 0u64);
+            for _ in 0..IN_FLIGHT {
+                own.send().await?;
+                sent += 1;
+            }
+            while confirmed < sent || seen < sent {
+                match timeout(Duration::from_secs(30), own.next()).await.context("an answer is missing")?? {
+                    Seen::Sent => {
+                        confirmed += 1;
+                        acked.fetch_add(1, Ordering::Relaxed);
+                        if !stop.load(Ordering::Relaxed) {
+                            own.send().await?;
+                            sent += 1;
+                        }
+                    }
+                    Seen::Message => seen += 1,
+                    Seen::Other => {}
+                }
+            }
+            count.send_replace(Some(sent));
+            anyhow::Ok(())
+        });
+        tasks.spawn(async move {
+            receiver_ready.wait().await;
+            let mut expected = expected;
+            let mut seen = 0;
+            loop {
+                if expected.borrow().is_some_and(|expected| seen >= expected) {
+                    return anyhow::Ok(());
+                }
+                tokio::select! {
+                    answer = other.next() => if let Seen::Message = answer? { seen += 1 },
+                    changed = expected.changed(), if expected.borrow().is_none() => changed?,
+                    () = tokio::time::sleep(Duration::from_secs(30)) => anyhow::bail!("{seen} of {:?} delivered", *expected.borrow()),
+                }
+            }
+        });
+    }
+    ready.wait().await;
+    let (started, cpu) = (Instant::now(), cpu_seconds(pid)?);
+    tokio::time::sleep(time).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let messages = acked.load(Ordering::Relaxed) as f64;
+    Ok(Driven { per_second: messages / started.elapsed().as_secs_f64(), cpu_ms: (cpu_seconds(pid)? - cpu) * 1000.0 / messages })
+}

@@ -1,0 +1,106 @@
+//! `plaza-cli`: Plaza from a terminal. Parses, keeps the session of each profile in a file, and calls the client library.
+
+mod chat;
+mod people;
+mod profile;
+
+use clap::{Parser, Subcommand};
+use plaza_client::{Account, Device, Endpoint};
+
+use crate::profile::Profile;
+
+/// Plaza from a terminal.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    /// Address of the server.
+    #[arg(long, default_value = "http://127.0.0.1:7700", global = true)]
+    server: String,
+    /// Which of the profiles on this machine to use: two of them are two people.
+    #[arg(long = "as", default_value = "me", global = true, value_name = "PROFILE")]
+    profile: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create an account and sign in. Asks for a password, or reads it from standard input.
+    Register {
+        /// 6 to 20 characters: a letter, then letters, digits, '_' or '-'.
+        handle: String,
+        /// The name others see; the handle at first.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Sign in.
+    Login {
+        /// The account's handle.
+        handle: String,
+    },
+    /// Sign this profile out.
+    Logout,
+    /// Ask somebody to be friends.
+    Add {
+        /// Their handle.
+        handle: String,
+        /// A few words to them.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Show the friend requests received.
+    Requests,
+    /// Accept somebody's friend request.
+    Accept {
+        /// Their handle.
+        handle: String,
+    },
+    /// Talk with a friend: type a line to send it, end with Ctrl-D.
+    Chat {
+        /// Their handle.
+        handle: String,
+    },
+    /// Send one message.
+    Send {
+        /// Their handle.
+        handle: String,
+        /// What to say.
+        text: String,
+    },
+    /// Show contacts and conversations.
+    List,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let endpoint = Endpoint::new(&arguments.server)?;
+    let profile = Profile::named(&arguments.profile)?;
+    let device = Device::new(format!("{} terminal", arguments.profile), "terminal");
+    match arguments.command {
+        Command::Register { handle, name } => {
+            let password = profile::password()?;
+            let account = Account::register(&endpoint, &handle, &password, name.as_deref().unwrap_or(&handle), &device).await?;
+            profile.save(&account).await?;
+            println!("{handle} is registered and signed in as profile '{}'", arguments.profile);
+        }
+        Command::Login { handle } => {
+            let account = Account::login(&endpoint, &handle, &profile::password()?, &device).await?;
+            profile.save(&account).await?;
+            println!("{handle} is signed in as profile '{}'", arguments.profile);
+        }
+        Command::Logout => {
+            let account = profile.resume(&endpoint).await?;
+            account.call(|mut services| async move { services.accounts.logout(plaza_client::accounts::LogoutRequest {}).await }).await?;
+            profile.forget()?;
+            println!("signed out");
+        }
+        Command::Add { handle, note } => people::add(&profile.resume(&endpoint).await?, &handle, &note).await?,
+        Command::Requests => people::requests(&profile.resume(&endpoint).await?).await?,
+        Command::Accept { handle } => people::accept(&profile.resume(&endpoint).await?, &handle).await?,
+        Command::List => people::list(&profile.resume(&endpoint).await?).await?,
+        Command::Send { handle, text } => chat::send(&profile.resume(&endpoint).await?, &handle, &text).await?,
+        Command::Chat { handle } => chat::talk(&profile.resume(&endpoint).await?, &handle).await?,
+    }
+    Ok(())
+}

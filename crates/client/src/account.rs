@@ -1,0 +1,346 @@
+//! A signed-in device: its session, which refreshes itself, and calls that are safe to try again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use plaza_proto::{
+    accounts::v1::{self as accounts, accounts_service_client::AccountsServiceClient},
+    chat::v1::{self as chat, chat_service_client::ChatServiceClient},
+    graph::v1::graph_service_client::GraphServiceClient,
+};
+use tokio::sync::Mutex;
+use tonic::{
+    Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+use crate::{Backoff, Endpoint, Error, Live, error::may_retry, new_id};
+
+/// What a device says of itself when it signs in.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// To sign the same device in again: its id.
+    pub device_id: Option<String>,
+    /// 1 to 64 characters.
+    pub name: String,
+    /// Such as "ios", 1 to 32 characters.
+    pub platform: String,
+}
+
+impl Device {
+    /// A new device.
+    #[must_use]
+    pub fn new(name: impl Into<String>, platform: impl Into<String>) -> Self {
+        Self { device_id: None, name: name.into(), platform: platform.into() }
+    }
+}
+
+impl From<&Device> for accounts::Device {
+    fn from(device: &Device) -> Self {
+        Self { device_id: device.device_id.clone(), name: device.name.clone(), platform: device.platform.clone() }
+    }
+}
+
+/// What a device keeps between two runs to stay signed in. Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// UUID of the user.
+    pub user_id: String,
+    /// The handle.
+    pub handle: String,
+    /// UUID of the device.
+    pub device_id: String,
+    /// Good for one refresh.
+    pub refresh_token: String,
+}
+
+/// Whom or where a message goes to.
+#[derive(Debug, Clone)]
+pub enum To {
+    /// A person, directly.
+    User(String),
+    /// A conversation.
+    Conversation(String),
+}
+
+struct Session {
+    credentials: Credentials,
+    access_token: MetadataValue<Ascii>,
+    expires_at: SystemTime,
+}
+
+struct Shared {
+    endpoint: Endpoint,
+    session: Mutex<Session>,
+}
+
+/// A signed-in device. Cheap to clone; clones share the session.
+#[derive(Clone)]
+pub struct Account {
+    shared: Arc<Shared>,
+    user: plaza_proto::common::v1::User,
+    device_id: String,
+}
+
+/// Puts the access token and the deadline on every call.
+#[derive(Clone)]
+pub struct Authorized {
+    token: MetadataValue<Ascii>,
+    timeout: Option<Duration>,
+}
+
+impl Interceptor for Authorized {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.token.clone());
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        Ok(request)
+    }
+}
+
+type Authed = InterceptedService<Channel, Authorized>;
+
+/// Access tokens are refreshed when they have less than this left.
+const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// A call that may be made again is, for this long.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+
+impl Account {
+    /// Creates an account and signs its first device in.
+    ///
+    /// # Errors
+    /// The server's refusal, such as reason `HANDLE_TAKEN`; [`Error::Unavailable`] after a minute of tries.
+    pub async fn register(endpoint: &Endpoint, handle: &str, password: &str, display_name: &str, device: &Device) -> Result<Self, Error> {
+        let request = accounts::RegisterRequest {
+            handle: handle.to_owned(),
+            password: password.to_owned(),
+            display_name: display_name.to_owned(),
+            device: Some(device.into()),
+            request_id: new_id(),
+        };
+        let answer = retrying(|| async {
+            let mut message = Request::new(request.clone());
+            message.set_timeout(endpoint.timeout);
+            AccountsServiceClient::new(endpoint.calls.clone()).register(message).await
+        });
+        Self::opened(endpoint, answer.await?.session)
+    }
+
+    /// Signs a device in.
+    ///
+    /// # Errors
+    /// Reason `BAD_CREDENTIALS`; [`Error::Unavailable`] after a minute of tries.
+    pub async fn login(endpoint: &Endpoint, handle: &str, password: &str, device: &Device) -> Result<Self, Error> {
+        let request = accounts::LoginRequest { handle: handle.to_owned(), password: password.to_owned(), device: Some(device.into()) };
+        let answer = retrying(|| async {
+            let mut message = Request::new(request.clone());
+            message.set_timeout(endpoint.timeout);
+            AccountsServiceClient::new(endpoint.calls.clone()).login(message).await
+        });
+        Self::opened(endpoint, answer.await?.session)
+    }
+
+    /// Goes on with what [`Account::credentials`] gave in an earlier run.
+    ///
+    /// # Errors
+    /// [`Error::SignedOut`] when the device was signed out meanwhile.
+    pub async fn resume(endpoint: &Endpoint, credentials: &Credentials) -> Result<Self, Error> {
+        Self::opened(endpoint, refreshed(endpoint, &credentials.refresh_token).await?)
+    }
+
+    fn opened(endpoint: &Endpoint, session: Option<accounts::Session>) -> Result<Self, Error> {
+        let session = session.ok_or_else(|| Error::Unavailable("the server gave no session".into()))?;
+        let user = session.user.clone().unwrap_or_default();
+        let device_id = session.device_id.clone();
+        let shared = Shared { endpoint: endpoint.clone(), session: Mutex::new(Session::new(session)?) };
+        Ok(Self { shared: Arc::new(shared), user, device_id })
+    }
+
+    /// The user as of the sign-in.
+    #[must_use]
+    pub fn user(&self) -> &plaza_proto::common::v1::User {
+        &self.user
+    }
+
+    /// UUID of the user.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        &self.user.user_id
+    }
+
+    /// UUID of this device.
+    #[must_use]
+    pub fn device_id(&self) -> &str {
+        &self.device_id
+    }
+
+    /// What to keep to stay signed in. Changes with every refresh: keep the newest.
+    pub async fn credentials(&self) -> Credentials {
+        self.shared.session.lock().await.credentials.clone()
+    }
+
+    /// Takes a session that a call such as `ChangePassword` answered with.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when its token cannot be sent.
+    pub async fn adopt(&self, session: accounts::Session) -> Result<(), Error> {
+        *self.shared.session.lock().await = Session::new(session)?;
+        Ok(())
+    }
+
+    /// The access token to use now, refreshed when it is about to end.
+    ///
+    /// # Errors
+    /// [`Error::SignedOut`], [`Error::Unavailable`].
+    pub async fn access_token(&self) -> Result<String, Error> {
+        let authorized = self.authorized().await?;
+        let value = authorized.token.to_str().unwrap_or_default();
+        Ok(value.trim_start_matches("Bearer ").to_owned())
+    }
+
+    async fn authorized(&self) -> Result<Authorized, Error> {
+        let mut session = self.shared.session.lock().await;
+        if session.expires_at < SystemTime::now() + REFRESH_BEFORE {
+            let next = refreshed(&self.shared.endpoint, &session.credentials.refresh_token).await?;
+            *session = Session::new(next.ok_or_else(|| Error::Unavailable("the server gave no session".into()))?)?;
+        }
+        Ok(Authorized { token: session.access_token.clone(), timeout: Some(self.shared.endpoint.timeout) })
+    }
+
+    pub(crate) async fn streaming(&self) -> Result<(Channel, Authorized), Error> {
+        let authorized = self.authorized().await?;
+        Ok((self.shared.endpoint.streams.clone(), Authorized { timeout: None, ..authorized }))
+    }
+
+    /// Makes a call, again and again for up to a minute while the server cannot be reached. `call` is given the three services' clients; a
+    /// changing request must carry its request id from outside, so that every try has the same.
+    ///
+    /// # Errors
+    /// The server's refusal, [`Error::SignedOut`], or [`Error::Unavailable`] after a minute.
+    pub async fn call<T, F, R>(&self, mut call: F) -> Result<T, Error>
+    where
+        F: FnMut(Services) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        let authorized = self.authorized().await?;
+        let mut services = Services::new(&self.shared.endpoint, authorized);
+        let mut backoff = Backoff::default();
+        let until = tokio::time::Instant::now() + RETRY_FOR;
+        loop {
+            let status = match call(services.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            if !may_retry(&status) || tokio::time::Instant::now() >= until {
+                return Err(status.into());
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+            services = Services::new(&self.shared.endpoint, self.authorized().await?);
+        }
+    }
+
+    /// Sends a message once, however often it has to be tried.
+    ///
+    /// # Errors
+    /// The server's refusal, such as reason `NOT_A_CONTACT`; after [`Error::Unavailable`] it may have been sent.
+    pub async fn send(&self, to: To, content: chat::Content) -> Result<chat::SendMessageResponse, Error> {
+        let request = message(to, content);
+        self.call(|mut services| {
+            let request = request.clone();
+            async move { services.chat.send_message(request).await }
+        })
+        .await
+    }
+
+    /// Opens the live stream after a cursor: every entry after it comes once and in order, across lost connections.
+    #[must_use]
+    pub fn live(&self, cursor: u64) -> Live {
+        Live::open(self.clone(), cursor)
+    }
+}
+
+/// A message to be sent, with a new client id.
+pub(crate) fn message(to: To, content: chat::Content) -> chat::SendMessageRequest {
+    let (user_id, conversation_id) = match to {
+        To::User(id) => (id, String::new()),
+        To::Conversation(id) => (String::new(), id),
+    };
+    chat::SendMessageRequest {
+        conversation_id,
+        user_id,
+        client_message_id: new_id(),
+        content: Some(content),
+        quote: None,
+        mentions: Vec::new(),
+    }
+}
+
+/// The services' clients, signed in.
+#[derive(Clone)]
+pub struct Services {
+    /// Accounts.
+    pub accounts: AccountsServiceClient<Authed>,
+    /// Graph.
+    pub graph: GraphServiceClient<Authed>,
+    /// Chat.
+    pub chat: ChatServiceClient<Authed>,
+}
+
+impl Services {
+    fn new(endpoint: &Endpoint, authorized: Authorized) -> Self {
+        let channel = InterceptedService::new(endpoint.calls.clone(), authorized);
+        Self {
+            accounts: AccountsServiceClient::new(channel.clone()),
+            graph: GraphServiceClient::new(channel.clone()),
+            chat: ChatServiceClient::new(channel),
+        }
+    }
+}
+
+impl Session {
+    fn new(session: accounts::Session) -> Result<Self, Error> {
+        let access_token =
+            format!("Bearer {}", session.access_token).parse().map_err(|_| Error::Unavailable("the access token is not text".into()))?;
+        let expires = session.access_expires_at.unwrap_or_default();
+        let user = session.user.unwrap_or_default();
+        Ok(Self {
+            credentials: Credentials {
+                user_id: user.user_id,
+                handle: user.handle,
+                device_id: session.device_id,
+                refresh_token: session.refresh_token,
+            },
+            access_token,
+            expires_at: UNIX_EPOCH + Duration::from_secs(u64::try_from(expires.seconds).unwrap_or_default()),
+        })
+    }
+}
+
+async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> Result<Option<accounts::Session>, Error> {
+    let answer = retrying(|| async {
+        let mut message = Request::new(accounts::RefreshRequest { refresh_token: refresh_token.to_owned() });
+        message.set_timeout(endpoint.timeout);
+        AccountsServiceClient::new(endpoint.calls.clone()).refresh(message).await
+    });
+    Ok(answer.await?.session)
+}
+
+async fn retrying<T, R>(mut call: impl FnMut() -> R) -> Result<T, Error>
+where
+    R: Future<Output = Result<Response<T>, Status>>,
+{
+    let mut backoff = Backoff::default();
+    let until = tokio::time::Instant::now() + RETRY_FOR;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if may_retry(&status) && tokio::time::Instant::now() < until => tokio::time::sleep(backoff.next_wait()).await,
+            Err(status) => return Err(status.into()),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Where the server is, and the connections to it: one for calls, one for streams, so that a stream never holds a call up.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, ClientTlsConfig};
+
+use crate::Error;
+
+/// A deployment's public address. Connects when first used, and again when the connection was lost.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub(crate) calls: Channel,
+    pub(crate) streams: Channel,
+    pub(crate) timeout: Duration,
+}
+
+impl Endpoint {
+    /// `http://host:port` or `https://host:port`.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when it is no such address.
+    pub fn new(address: &str) -> Result<Self, Error> {
+        let endpoint = Channel::from_shared(address.to_owned()).map_err(|error| Error::Address(error.to_string()))?;
+        let endpoint = endpoint
+            .connect_timeout(Duration::from_secs(2))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true);
+        let endpoint = if address.starts_with("https://") {
+            endpoint.tls_config(ClientTlsConfig::new()).map_err(|error| Error::Address(error.to_string()))?
+        } else {
+            endpoint
+        };
+        Ok(Self { calls: endpoint.connect_lazy(), streams: endpoint.connect_lazy(), timeout: Duration::from_secs(10) })
+    }
+
+    /// How long one try of a call may take; 10 s at first. Sent to the server as its deadline.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}

@@ -1,0 +1,240 @@
+//! The live stream: one task that connects, says hello with the last cursor, hands entries on, sends and sends again, and starts over when
+//! the connection is lost. Entries reach the caller once and in order, whatever happens in between.
+
+use std::{collections::HashMap, time::Duration};
+
+use plaza_proto::{
+    chat::v1 as chat,
+    gateway::v1::{self as gateway, connect_request, connect_response, gateway_service_client::GatewayServiceClient},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, service::interceptor::InterceptedService};
+
+use crate::{Account, Backoff, Error, To, account::message};
+
+/// What the stream tells.
+#[derive(Debug, Clone)]
+pub enum LiveEvent {
+    /// Connected, or connected again; the newest cursor there is.
+    Welcome {
+        /// The newest cursor.
+        head: u64,
+    },
+    /// The next inbox entry.
+    Entry(Box<chat::Entry>),
+}
+
+/// An open live stream. Dropping it closes the connection; the cursor to go on with is that of the last entry taken.
+pub struct Live {
+    events: mpsc::Receiver<Result<LiveEvent, Error>>,
+    sender: Sender,
+    task: JoinHandle<()>,
+}
+
+/// The sending side of a live stream; cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    commands: mpsc::Sender<Command>,
+}
+
+enum Command {
+    Send(Box<chat::SendMessageRequest>, oneshot::Sender<Result<gateway::Sent, Error>>),
+    MarkRead(chat::MarkReadRequest),
+}
+
+type Pending = HashMap<String, (chat::SendMessageRequest, oneshot::Sender<Result<gateway::Sent, Error>>)>;
+
+/// Entries and frames that wait in each direction; beyond it the connection is not read.
+const WAITING: usize = 256;
+
+impl Live {
+    #[expect(clippy::disallowed_methods, reason = "the library's one task; it ends with the handle")]
+    pub(crate) fn open(account: Account, cursor: u64) -> Self {
+        let (commands, incoming) = mpsc::channel(WAITING);
+        let (outgoing, events) = mpsc::channel(WAITING);
+        let task = tokio::spawn(Connection { account, cursor, pending: Pending::new(), incoming, outgoing }.run());
+        Self { events, sender: Sender { commands }, task }
+    }
+
+    /// The next event; `None` after an error ended the stream for good.
+    ///
+    /// # Errors
+    /// [`Error::SignedOut`], once.
+    pub async fn next(&mut self) -> Option<Result<LiveEvent, Error>> {
+        self.events.recv().await
+    }
+
+    /// The sending side.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Sender {
+    /// Sends a message on the stream; sent again with the same id after a lost connection, until the server decides.
+    ///
+    /// # Errors
+    /// The server's refusal; [`Error::Unavailable`] when the stream was closed: then it may have been sent.
+    pub async fn send(&self, to: To, content: chat::Content) -> Result<gateway::Sent, Error> {
+        self.send_request(message(to, content)).await
+    }
+
+    /// The same for a request made by the caller, client id included.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn send_request(&self, request: chat::SendMessageRequest) -> Result<gateway::Sent, Error> {
+        let (answer, decided) = oneshot::channel();
+        let closed = || Error::Unavailable("the stream is closed".into());
+        self.commands.send(Command::Send(Box::new(request), answer)).await.map_err(|_| closed())?;
+        decided.await.map_err(|_| closed())?
+    }
+
+    /// Moves the read position of a conversation; the inbox says so. Not tried again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the stream was closed.
+    pub async fn mark_read(&self, conversation_id: &str, sequence: u64) -> Result<(), Error> {
+        let request = chat::MarkReadRequest { conversation_id: conversation_id.to_owned(), sequence, request_id: String::new() };
+        self.commands.send(Command::MarkRead(request)).await.map_err(|_| Error::Unavailable("the stream is closed".into()))
+    }
+}
+
+struct Connection {
+    account: Account,
+    cursor: u64,
+    pending: Pending,
+    incoming: mpsc::Receiver<Command>,
+    outgoing: mpsc::Sender<Result<LiveEvent, Error>>,
+}
+
+enum End {
+    Closed,
+    Again(Duration),
+}
+
+impl Connection {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let started = Instant::now();
+            let end = self.connected().await;
+            // A connection that held for a while was good: the next one starts without delay.
+            if started.elapsed() > Duration::from_secs(30) {
+                backoff = Backoff::default();
+            }
+            match end {
+                Ok(End::Closed) => return,
+                Ok(End::Again(after)) => tokio::time::sleep(after + backoff.next_wait()).await,
+                Err(Error::Unavailable(_)) => tokio::time::sleep(backoff.next_wait()).await,
+                Err(error) => {
+                    let _ = self.outgoing.send(Err(error)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn connected(&mut self) -> Result<End, Error> {
+        let (channel, authorized) = self.account.streaming().await?;
+        let mut client = GatewayServiceClient::new(InterceptedService::new(channel, authorized));
+        let (frames, queue) = mpsc::channel(WAITING);
+        let hello = gateway::Hello { cursor: self.cursor };
+        let _ = frames.send(frame(connect_request::Frame::Hello(hello))).await;
+        let mut stream = client.connect(ReceiverStream::new(queue)).await?.into_inner();
+        let mut heartbeat = Duration::from_secs(30);
+        let mut pings = tokio::time::interval(heartbeat);
+        // What was in flight when the last connection broke goes out again, with the ids it had.
+        let mut resend: Vec<_> = self.pending.values().map(|(request, _)| request.clone()).collect();
+        resend.sort_by(|a, b| a.client_message_id.cmp(&b.client_message_id));
+        let mut resend = resend.into_iter();
+        loop {
+            let again = resend.as_slice().first().cloned();
+            tokio::select! {
+                received = stream.message() => {
+                    let Some(answer) = received? else { return Ok(End::Again(Duration::ZERO)) };
+                    match answer.frame {
+                        Some(connect_response::Frame::Welcome(welcome)) => {
+                            if let Some(interval) = welcome.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok()) {
+                                heartbeat = interval.max(Duration::from_millis(100));
+                                pings = tokio::time::interval(heartbeat);
+                            }
+                            if self.tell(LiveEvent::Welcome { head: welcome.head }).await { return Ok(End::Closed) }
+                        }
+                        Some(connect_response::Frame::Entry(entry)) => {
+                            self.cursor = entry.cursor;
+                            if self.tell(LiveEvent::Entry(Box::new(entry))).await { return Ok(End::Closed) }
+                        }
+                        Some(connect_response::Frame::Sent(sent)) => {
+                            if let Some((_, answer)) = self.pending.remove(&sent.client_message_id) {
+                                let _ = answer.send(Ok(sent));
+                            }
+                        }
+                        Some(connect_response::Frame::Refused(refused)) => self.refused(refused, &frames).await,
+                        Some(connect_response::Frame::Moved(moved)) => {
+                            let after = moved.retry_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
+                            return Ok(End::Again(after));
+                        }
+                        Some(connect_response::Frame::Pong(_)) | None => {}
+                    }
+                }
+                permit = frames.reserve(), if again.is_some() => {
+                    let Ok(permit) = permit else { return Ok(End::Again(Duration::ZERO)) };
+                    resend.next();
+                    if let Some(request) = again { permit.send(frame(connect_request::Frame::Send(request))); }
+                }
+                command = self.incoming.recv(), if again.is_none() => {
+                    let next = match command {
+                        None => return Ok(End::Closed),
+                        Some(Command::MarkRead(request)) => connect_request::Frame::MarkRead(request),
+                        Some(Command::Send(request, answer)) => {
+                            self.pending.insert(request.client_message_id.clone(), ((*request).clone(), answer));
+                            connect_request::Frame::Send(*request)
+                        }
+                    };
+                    if frames.send(frame(next)).await.is_err() { return Ok(End::Again(Duration::ZERO)) }
+                }
+                _ = pings.tick() => {
+                    let ping = frame(connect_request::Frame::Ping(gateway::Ping { nonce: 0 }));
+                    // A connection that takes no frame for a whole heartbeat is gone.
+                    if !matches!(timeout(heartbeat, frames.send(ping)).await, Ok(Ok(()))) { return Ok(End::Again(Duration::ZERO)) }
+                }
+            }
+        }
+    }
+
+    /// Whether nobody listens any more.
+    async fn tell(&self, event: LiveEvent) -> bool {
+        self.outgoing.send(Ok(event)).await.is_err()
+    }
+
+    async fn refused(&mut self, refused: gateway::Refused, frames: &mpsc::Sender<gateway::ConnectRequest>) {
+        let code = Code::from_i32(refused.code);
+        if code == Code::Unavailable || code == Code::DeadlineExceeded {
+            if let Some((request, _)) = self.pending.get(&refused.client_message_id) {
+                let wait = refused.retry_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or(Duration::from_millis(50));
+                let request = request.clone();
+                tokio::time::sleep(wait.min(Duration::from_secs(1))).await;
+                let _ = frames.send(frame(connect_request::Frame::Send(request))).await;
+            }
+        } else if let Some((_, answer)) = self.pending.remove(&refused.client_message_id) {
+            let _ = answer.send(Err(Error::Refused { code, reason: refused.reason, message: refused.message }));
+        }
+    }
+}
+
+fn frame(frame: connect_request::Frame) -> gateway::ConnectRequest {
+    gateway::ConnectRequest { frame: Some(frame) }
+}

@@ -1,0 +1,115 @@
+//! What a caller hands to the writer: rows to write together, and what must hold for them to be written.
+
+use bytes::Bytes;
+
+use crate::{Keyspace, timed};
+
+/// What an operation costs in the queue beyond its key and value.
+const OVERHEAD_BYTES: usize = 64;
+const MAX_KEY_BYTES: usize = u16::MAX as usize;
+
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) keyspace: Keyspace,
+    pub(crate) key: Bytes,
+    pub(crate) action: Action,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Insert(Bytes),
+    Remove,
+    /// Keep the larger of the stored form and this one.
+    Merge(Bytes),
+}
+
+/// Rows written atomically, in any number of keyspaces.
+///
+/// A key is used either with `insert` and `remove` or with `upsert_at` and `remove_at`, never with both
+/// kinds. Within a batch a later operation on the same key wins over an earlier one of its kind.
+///
+/// Keys are 1 to 65535 bytes long: every method panics on another length, in the caller rather than in
+/// the writer that everybody shares.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(crate) operations: Vec<Operation>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// An empty batch. Enqueued as it is, it marks a position and writes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes a row without reading what was there: for rows that are only ever rewritten identically.
+    pub fn insert(&mut self, keyspace: &Keyspace, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.push(keyspace, key.into(), Action::Insert(value.into()));
+    }
+
+    /// Removes a row written by [`insert`](Self::insert).
+    pub fn remove(&mut self, keyspace: &Keyspace, key: impl Into<Bytes>) {
+        self.push(keyspace, key.into(), Action::Remove);
+    }
+
+    /// Writes a row unless a later write is there already. At the same time the larger value stays, so
+    /// the outcome never depends on the order in which writes arrive.
+    pub fn upsert_at(&mut self, keyspace: &Keyspace, key: impl Into<Bytes>, time_micros: u64, value: impl AsRef<[u8]>) {
+        let stored = timed::value(time_micros, value.as_ref());
+        self.push(keyspace, key.into(), Action::Merge(stored));
+    }
+
+    /// Removes a row unless a later write is there already. A mark stays, so that an older write that
+    /// arrives afterwards does not bring the row back. At the same time removal wins.
+    pub fn remove_at(&mut self, keyspace: &Keyspace, key: impl Into<Bytes>, time_micros: u64) {
+        self.push(keyspace, key.into(), Action::Merge(timed::removed(time_micros)));
+    }
+
+    /// How many operations there are.
+    pub fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// What this batch takes of the queue's limit.
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn push(&mut self, keyspace: &Keyspace, key: Bytes, action: Action) {
+        assert!((1..=MAX_KEY_BYTES).contains(&key.len()), "a key of {} bytes", key.len());
+        let value_bytes = match &action {
+            Action::Insert(value) | Action::Merge(value) => value.len(),
+            Action::Remove => 0,
+        };
+        self.bytes += OVERHEAD_BYTES + key.len() + value_bytes;
+        self.operations.push(Operation { keyspace: keyspace.clone(), key, action });
+    }
+}
+
+/// What a row must be for a conditional batch to be written. For rows written by [`Batch::insert`].
+#[derive(Debug)]
+pub struct Expect {
+    /// Where the row is.
+    pub keyspace: Keyspace,
+    /// The row's key.
+    pub key: Bytes,
+    /// The row's value; `None` = there must be no such row.
+    pub expected: Option<Bytes>,
+}
+
+impl Expect {
+    /// There must be no row of this key.
+    pub fn absent(keyspace: &Keyspace, key: impl Into<Bytes>) -> Self {
+        Self { keyspace: keyspace.clone(), key: key.into(), expected: None }
+    }
+
+    /// The row must have exactly this value.
+    pub fn equal(keyspace: &Keyspace, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self { keyspace: keyspace.clone(), key: key.into(), expected: Some(value.into()) }
+    }
+}

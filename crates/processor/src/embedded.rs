@@ -1,0 +1,229 @@
+//! The tables that every service's embedded store has alike: states, checkpoints and request ids, for any number of machines. The service
+//! says where its rows go; they are written together with the request ids.
+//!
+//! | keyspace | key | value |
+//! | --- | --- | --- |
+//! | `<name>.states` | machine, 0, key, `h` or `c` | hot part with `applied`, or cold part; last write wins |
+//! | `<name>.checkpoints` | machine, 0, partition | `CheckpointRow`; last write wins |
+//! | `<name>.requests` | machine, 0, deciding key, caller, request | `RequestRow`, only ever written the same |
+
+use bytes::Bytes;
+use plaza_embedded_db::{Batch, Db, Error, Keyspace};
+use prost::Message;
+
+use crate::{Checkpoint, IdKey, Key, Mark, Position, Remembered, StateRow, StateWrite, StoreError, Timed};
+
+const HOT: u8 = b'h';
+const COLD: u8 = b'c';
+
+/// The tables.
+#[derive(Debug)]
+pub struct StateTables {
+    db: Db,
+    states: Keyspace,
+    checkpoints: Keyspace,
+    requests: Keyspace,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HotRow {
+    #[prost(message, optional, tag = "1")]
+    applied: Option<Position>,
+    #[prost(uint64, tag = "2")]
+    applied_time: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    hot: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CheckpointRow {
+    #[prost(message, optional, tag = "1")]
+    next: Option<Position>,
+    #[prost(uint64, tag = "2")]
+    last_time: u64,
+    #[prost(message, repeated, tag = "3")]
+    marks: Vec<MarkRow>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MarkRow {
+    #[prost(string, tag = "1")]
+    topic: String,
+    #[prost(uint32, tag = "2")]
+    partition: u32,
+    #[prost(message, optional, tag = "3")]
+    position: Option<Position>,
+    #[prost(uint32, tag = "4")]
+    index: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RequestRow {
+    #[prost(message, optional, tag = "1")]
+    position: Option<Position>,
+    #[prost(fixed64, tag = "2")]
+    fingerprint: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    outcome: Bytes,
+}
+
+impl StateTables {
+    /// Opens or creates the tables of one service. Blocks while they are created.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn open(db: &Db, name: &str) -> Result<Self, StoreError> {
+        let open = |table: &str| db.keyspace(&format!("{name}.{table}")).map_err(|error| failed(&error));
+        Ok(Self { db: db.clone(), states: open("states")?, checkpoints: open("checkpoints")?, requests: open("requests")? })
+    }
+
+    /// As [`crate::Store::checkpoint`].
+    ///
+    /// # Errors
+    /// The engine's, or a row that is none.
+    pub async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
+        let key = key(machine, &[&partition.to_be_bytes()]);
+        let row = self.checkpoints.get_at(&key).map_err(|error| failed(&error))?;
+        row.map(|(_, row)| Ok(CheckpointRow::decode(row).map_err(malformed)?.into())).transpose()
+    }
+
+    /// As [`crate::Store::write_checkpoint`].
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        let key = key(machine, &[&partition.to_be_bytes()]);
+        batch.upsert_at(&self.checkpoints, key, checkpoint.last_time, CheckpointRow::from(checkpoint).encode_to_vec());
+        self.write(batch).await
+    }
+
+    /// As [`crate::Store::states`].
+    ///
+    /// # Errors
+    /// The engine's, or a row that is none.
+    pub async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
+        keys.iter().map(|key| self.state(machine, key)).collect()
+    }
+
+    /// Both parts as of one moment: a write that fell between the two reads shows in the time of the hot part, which every write changes.
+    fn state(&self, machine: &'static str, state: &Key) -> Result<Option<StateRow>, StoreError> {
+        let read = |part| self.states.get_at(&key(machine, &[&state.0, &[part]])).map_err(|error| failed(&error));
+        let mut before = read(HOT)?;
+        loop {
+            let Some((time, row)) = before else { return Ok(None) };
+            let cold = read(COLD)?.map_or_else(Bytes::new, |(_, cold)| cold);
+            let after = if cold.is_empty() { None } else { read(HOT)? };
+            if after.as_ref().is_none_or(|(now, _)| *now == time) {
+                let HotRow { applied, applied_time, hot } = HotRow::decode(row).map_err(malformed)?;
+                return Ok(Some(StateRow { applied: applied.unwrap_or_default(), applied_time, hot, cold }));
+            }
+            before = after;
+        }
+    }
+
+    /// As [`crate::Store::write_states`].
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for StateWrite { key: state, time, row, cold } in states {
+            let hot = HotRow { applied: Some(row.applied), applied_time: row.applied_time, hot: row.hot.clone() };
+            batch.upsert_at(&self.states, key(machine, &[&state.0, &[HOT]]), *time, hot.encode_to_vec());
+            if let Some(cold) = cold {
+                batch.upsert_at(&self.states, key(machine, &[&state.0, &[COLD]]), *time, cold);
+            }
+        }
+        self.write(batch).await
+    }
+
+    /// As [`crate::Store::remembered`].
+    ///
+    /// # Errors
+    /// The engine's, or a row that is none.
+    pub async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
+        let read = |id: &IdKey| {
+            let Some(row) = self.requests.get(&request_key(machine, id)).map_err(|error| failed(&error))? else { return Ok(None) };
+            let RequestRow { position, fingerprint, outcome } = RequestRow::decode(row).map_err(malformed)?;
+            Ok(Some(Remembered { id: id.clone(), position: position.unwrap_or_default(), fingerprint, outcome }))
+        };
+        ids.iter().map(read).collect()
+    }
+
+    /// As [`crate::Store::write_rows`], `put` saying where a row goes. All of it becomes visible at once.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn write_rows<R>(
+        &self,
+        machine: &'static str,
+        rows: &[Timed<R>],
+        remembered: &[Timed<Remembered>],
+        mut put: impl FnMut(&mut Batch, &Timed<R>),
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for Timed { row: Remembered { id, position, fingerprint, outcome }, .. } in remembered {
+            let row = RequestRow { position: Some(*position), fingerprint: *fingerprint, outcome: outcome.clone() };
+            batch.insert(&self.requests, request_key(machine, id), row.encode_to_vec());
+        }
+        for row in rows {
+            put(&mut batch, row);
+        }
+        self.write(batch).await
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        self.db.ready().await;
+        let position = self.db.enqueue(batch);
+        self.db.visible(position).await.map_err(|error| failed(&error))
+    }
+}
+
+impl From<CheckpointRow> for Checkpoint {
+    fn from(row: CheckpointRow) -> Self {
+        let mark = |mark: MarkRow| Mark {
+            topic: mark.topic,
+            partition: mark.partition,
+            position: mark.position.unwrap_or_default(),
+            index: mark.index,
+        };
+        Self { next: row.next.unwrap_or_default(), last_time: row.last_time, marks: row.marks.into_iter().map(mark).collect() }
+    }
+}
+
+impl From<&Checkpoint> for CheckpointRow {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        let mark = |mark: &Mark| MarkRow {
+            topic: mark.topic.clone(),
+            partition: mark.partition,
+            position: Some(mark.position),
+            index: mark.index,
+        };
+        let marks = checkpoint.marks.iter().map(mark).collect();
+        Self { next: Some(checkpoint.next), last_time: checkpoint.last_time, marks }
+    }
+}
+
+/// The machine's name has no zero byte, so no key of one machine is one of another.
+fn key(machine: &'static str, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(machine.len() + 1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.extend_from_slice(machine.as_bytes());
+    key.push(0);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// Caller and request have 16 bytes each, so the deciding key ends where they begin.
+fn request_key(machine: &'static str, id: &IdKey) -> Vec<u8> {
+    key(machine, &[&id.key.0, &id.caller, &id.request])
+}
+
+fn failed(error: &Error) -> StoreError {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    StoreError { message: format!("{error}{source}") }
+}
+
+fn malformed(error: prost::DecodeError) -> StoreError {
+    StoreError { message: format!("malformed row: {error}") }
+}

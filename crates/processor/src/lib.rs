@@ -1,0 +1,39 @@
+//! Partitioned deterministic state machines over the event log: one owner per partition applies commands in log order through a pure
+//! function and writes what follows from them, so that a crash, a replay, a second owner or a lost write changes nothing. It knows nothing
+//! of what the machines do; a machine is a key, a state, an `apply` and a table of where rows go.
+//!
+//! The rules that make this right, and the order of writes, are in `docs/architecture.md` under "Processors".
+
+mod batch;
+pub mod call;
+pub mod config;
+mod decide;
+mod delivery;
+pub mod embedded;
+mod emit;
+pub mod envelope;
+pub mod host;
+mod item;
+mod lag;
+pub mod machine;
+mod marks;
+pub mod outcome;
+pub mod partition;
+mod remembered;
+mod retry;
+mod states;
+pub mod store;
+mod tell;
+mod trace;
+mod verdict;
+mod write;
+mod write_time;
+
+pub use call::{CallError, Caller, Command, Replies};
+pub use config::Config;
+pub use envelope::{Envelope, Origin, ReplyTo};
+pub use host::{Host, HostDeps};
+pub use machine::{Announce, Effects, Emission, Input, Key, Machine, Position, ReplyWhen};
+pub use outcome::{Outcome, Refusal};
+pub use partition::Partition;
+pub use store::{Checkpoint, IdKey, Mark, Remembered, StateRow, StateWrite, Store, StoreError, Timed};

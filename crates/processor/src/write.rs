@@ -1,0 +1,59 @@
+//! Writing what was decided, in the order that makes a crash harmless: rows and emissions, then the states that say so, then the checkpoint.
+//! One batch after the other, so a state is written only after the same key's state before it was acknowledged.
+
+use futures::future::{OptionFuture, try_join};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    Checkpoint, Machine, Remembered, StateWrite, Timed,
+    batch::Work,
+    partition::{GivenUp, Partition},
+    retry::until_done,
+};
+
+/// Until there are no more batches. `written` is the last batch that is written whole.
+pub(crate) async fn run<M: Machine>(
+    partition: &Partition<M>,
+    mut batches: mpsc::Receiver<Work<M::Row>>,
+    written: watch::Sender<u64>,
+) -> Result<(), GivenUp> {
+    while let Some(work) = batches.recv().await {
+        let began = Instant::now();
+        let rows = async {
+            write_rows(partition, &work.rows, &work.remembered).await;
+            Ok(())
+        };
+        let emissions = async { OptionFuture::from(work.emitted).await.unwrap_or(Ok(())).map_err(GivenUp::Log) };
+        try_join(rows, emissions).await?;
+        write_states(partition, &work.states).await;
+        partition.metrics.written(began.elapsed());
+        written.send_replace(work.batch);
+        partition.when_written.written(work.batch, &partition.deps.replies);
+        if let Some(checkpoint) = work.checkpoint {
+            write_checkpoint(partition, &checkpoint).await;
+        }
+    }
+    Ok(())
+}
+
+async fn write_rows<M: Machine>(partition: &Partition<M>, rows: &[Timed<M::Row>], remembered: &[Timed<Remembered>]) {
+    if !rows.is_empty() || !remembered.is_empty() {
+        let store = &partition.deps.store;
+        until_done(&partition.deps.config, "write rows", || store.write_rows(M::NAME, rows, remembered)).await;
+    }
+}
+
+async fn write_states<M: Machine>(partition: &Partition<M>, states: &[StateWrite]) {
+    if !states.is_empty() {
+        let store = &partition.deps.store;
+        until_done(&partition.deps.config, "write states", || store.write_states(M::NAME, states)).await;
+    }
+}
+
+async fn write_checkpoint<M: Machine>(partition: &Partition<M>, checkpoint: &Checkpoint) {
+    let store = &partition.deps.store;
+    until_done(&partition.deps.config, "write checkpoint", || store.write_checkpoint(M::NAME, partition.number, checkpoint)).await;
+}

@@ -1,0 +1,106 @@
+//! Callers that ask again until they are answered, and devices that read by cursor.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plaza_event_log::{EventLog, Record, TopicPartition};
+use plaza_processor::{Envelope, ReplyTo};
+use plaza_types::{limits::SECOND, partition};
+use prost::Message;
+
+use crate::{
+    log::{Log, PARTITIONS},
+    machines::{CHAT, CONVERSATIONS, Command, Delivery, INBOX, Row, Shown, home, id},
+    owners::request,
+    world::World,
+};
+
+const COMMANDS: usize = 9;
+const ATTEMPTS: usize = 5;
+
+/// One user's commands, one after the other.
+pub(crate) async fn caller(world: Arc<World>, user: &'static str) {
+    let log = Log::new(&world);
+    // A phone whose clock is off, sometimes by more than is allowed.
+    let skew = world.dice.pick(&[0, 0, 0, -300, 500, 900]) * SECOND as i64;
+    for _ in 0..COMMANDS {
+        let (to, key, payload) = command(&world, user);
+        let (id_of_it, first) = request(&world, skew);
+        // Some wait long, some hardly at all.
+        let patience = world.dice.pick(&[40, 40, 400]) * 20 * SECOND;
+        let mut reply_to = first;
+        for _ in 0..ATTEMPTS {
+            let time = world.now();
+            let envelope = Envelope {
+                rules: 1,
+                time,
+                deadline: time + patience,
+                caller: id(user).to_key(),
+                request: Bytes::copy_from_slice(id_of_it.as_bytes()),
+                fingerprint: payload.len() as u64,
+                reply_to: Some(reply_to),
+                origin: None,
+                payload: payload.clone(),
+            };
+            let record = Record { key: key.clone(), value: envelope.encode_to_vec().into(), headers: Vec::new() };
+            world.say(|| format!("{user} asks {to} as {}", reply_to.call));
+            // Whether it was taken is for the answer to say.
+            _ = log.append(to, record).await;
+            if answered(&world, reply_to).await {
+                break;
+            }
+            reply_to = request(&world, 0).1;
+        }
+    }
+}
+
+fn command(world: &World, user: &str) -> (TopicPartition, Bytes, Bytes) {
+    let dice = &world.dice;
+    let conversation = dice.pick(&CONVERSATIONS);
+    if dice.happens(120) {
+        let sequence = 1 + dice.below(6) as u64;
+        let read = Delivery { sender: user.to_owned(), conversation: conversation.to_owned(), sequence, read: true, ..Delivery::default() };
+        let to = TopicPartition { topic: INBOX, partition: home(user) };
+        return (to, Bytes::copy_from_slice(user.as_bytes()), read.encode_to_vec().into());
+    }
+    let kind = dice.pick(&["send", "send", "send", "send", "join", "join", "leave", "nick"]).to_owned();
+    let payload = Command { user: user.to_owned(), kind, body: dice.below(100) as u64 };
+    let key = Bytes::from_static(conversation.as_bytes());
+    let to = TopicPartition { topic: CHAT, partition: partition::of(&key, PARTITIONS) };
+    (to, key, payload.encode_to_vec().into())
+}
+
+async fn answered(world: &World, to: ReplyTo) -> bool {
+    let hears = world.dice.happens(800);
+    for _ in 0..5 + world.dice.below(10) {
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        if hears && world.told.lock().replies.contains_key(&to.call) {
+            return true;
+        }
+    }
+    false
+}
+
+/// One device that reads by cursor, for as long as the run lasts.
+pub(crate) async fn reader(world: Arc<World>, user: &'static str) {
+    let mut cursor = 0;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(1) + world.dice.millis(25)).await;
+        cursor = read_on(&world, user, cursor);
+    }
+}
+
+/// Reads everything up to the watermark.
+pub(crate) fn read_on(world: &World, user: &str, cursor: u64) -> u64 {
+    let tables = world.tables.lock();
+    let Some((_, Row::Head { cursor: head, .. })) = tables.rows.get(&format!("head {user}")) else { return cursor };
+    for place in cursor + 1..=*head {
+        match tables.rows.get(&format!("entry {user} {place}")) {
+            Some((_, Row::Entry { what, .. })) => {
+                world.show(&Shown { user: user.to_owned(), cursor: place, what: what.clone() }, "reading");
+            }
+            _ => world.broken(|| format!("no entry {place} of {user} below the watermark {head}")),
+        }
+    }
+    cursor.max(*head)
+}

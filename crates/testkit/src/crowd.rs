@@ -1,0 +1,361 @@
+//! A crowd of clients: pairs of friends that send, read and watch on several devices while the server is killed under them, and the history
+//! they record.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use plaza_client::{
+    Account, Device as NewDevice, Endpoint, Error, LiveEvent, chat, chat::content::Kind, chat::entry::Event, graph, new_id, text,
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    history::{self, Conversation, Device, Entry, Final, History, Message, Sent, What},
+    wait::wait_for,
+};
+
+/// Pairs of friends.
+pub struct Crowd {
+    endpoint: Endpoint,
+    users: Vec<Account>,
+    history: Arc<Mutex<History>>,
+    acknowledged: watch::Sender<u64>,
+}
+
+/// The password of every user of a crowd.
+const PASSWORD: &str = "correct horse battery";
+
+impl Crowd {
+    /// Registers `pairs` pairs and makes each pair friends.
+    ///
+    /// # Errors
+    /// Any refusal.
+    pub async fn gather(address: &str, pairs: usize) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::new(address)?;
+        let mut users = Vec::new();
+        let mut history = History::default();
+        let tag: u32 = rand::random();
+        for number in 0..pairs * 2 {
+            let handle = format!("u{tag:08x}_{number}");
+            users.push(Account::register(&endpoint, &handle, PASSWORD, &handle, &NewDevice::new("first", "test")).await?);
+            history.finals.push(Final { user_id: users[number].user_id().to_owned(), ..Final::default() });
+        }
+        for pair in 0..pairs {
+            let conversation = befriend(&users[pair * 2], &users[pair * 2 + 1]).await?;
+            history.members.insert(conversation, vec![pair * 2, pair * 2 + 1]);
+        }
+        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged: watch::Sender::new(0) })
+    }
+
+    /// Everybody sends to their friend, resends, marks read, and watches on two devices, until `stop` is set. Calls that fail are tried again
+    /// with the same ids until they are decided or `stop` and the grace have passed.
+    ///
+    /// # Errors
+    /// A refusal where none is due.
+    pub async fn busy(&self, seed: u64, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+        let mut tasks = JoinSet::new();
+        for user in 0..self.users.len() {
+            for device in 0..2 {
+                tasks.spawn(watch(self.device(user, device).await?, user, Arc::clone(&self.history), Arc::clone(&stop)));
+            }
+            for sender in 0..2 {
+                let (account, peer) = (self.users[user].clone(), self.users[user ^ 1].user_id().to_owned());
+                let rng = StdRng::seed_from_u64(seed ^ (user as u64 * 2 + sender));
+                let sender =
+                    Sending { account, user, peer, rng, history: Arc::clone(&self.history), acknowledged: self.acknowledged.clone() };
+                tasks.spawn(sender.run(Arc::clone(&stop)));
+            }
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    /// Waits until this many more sends were acknowledged, or for 20 s.
+    pub async fn after_sends(&self, more: u64) {
+        let mut acknowledged = self.acknowledged.subscribe();
+        let until = *acknowledged.borrow() + more;
+        // Nothing acknowledged for so long is for the caller to judge: the history will show it.
+        let _ = timeout(Duration::from_secs(20), acknowledged.wait_for(|count| *count >= until)).await;
+    }
+
+    async fn device(&self, user: usize, device: usize) -> anyhow::Result<Account> {
+        if device == 0 {
+            return Ok(self.users[user].clone());
+        }
+        let handle = self.users[user].user().handle.clone();
+        Ok(Account::login(&self.endpoint, &handle, PASSWORD, &NewDevice::new("second", "test")).await?)
+    }
+
+    /// After everything is quiet: reads everything there is and completes the history.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or an acknowledged message does not arrive within a minute.
+    pub async fn finish(&self) -> anyhow::Result<History> {
+        let mut history = self.history.lock().await.clone();
+        for (user, account) in self.users.iter().enumerate() {
+            let expected: Vec<_> = history.sends.iter().filter(|sent| !sent.acked.is_empty()).map(|sent| sent.id.clone()).collect();
+            let members = &history.members;
+            let mine: Vec<_> = history
+                .sends
+                .iter()
+                .filter(|sent| {
+                    members.get(&sent.conversation).is_some_and(|members| members.contains(&user)) && expected.contains(&sent.id)
+                })
+                .map(|sent| sent.id.clone())
+                .collect();
+            // Delivery follows the acknowledgement at once, but not in the same instant; what never comes is for the checker to say.
+            let inbox = wait_for("the inbox has every acknowledged message", Duration::from_secs(5), || async {
+                let inbox = inbox(account).await.map_err(|error| (0, error.to_string()))?;
+                let got: std::collections::HashSet<_> = inbox
+                    .iter()
+                    .filter_map(|entry| match &entry.what {
+                        What::Message(message) => Some(&message.id),
+                        _ => None,
+                    })
+                    .collect();
+                let missing = mine.iter().filter(|id| !got.contains(id)).count();
+                if missing == 0 { Ok(inbox) } else { Err((missing, String::new())) }
+            })
+            .await;
+            let end = &mut history.finals[user];
+            end.inbox = match inbox {
+                Ok(inbox) => inbox,
+                Err(_) => self::inbox(account).await?,
+            };
+            end.conversations = conversations(account).await?;
+            for conversation in end.conversations.keys() {
+                end.messages.insert(conversation.clone(), messages(account, conversation).await?);
+            }
+        }
+        Ok(history)
+    }
+}
+
+/// Makes two users friends; answers their conversation.
+///
+/// # Errors
+/// Any refusal.
+pub async fn befriend(asker: &Account, accepter: &Account) -> anyhow::Result<String> {
+    let ask =
+        graph::SendFriendRequestRequest { user_id: accepter.user_id().into(), note: "hello".into(), source: None, request_id: new_id() };
+    asker
+        .call(|mut services| {
+            let ask = ask.clone();
+            async move { services.graph.send_friend_request(ask).await }
+        })
+        .await
+        .context("asking")?;
+    // The request travels through the log to the other side.
+    wait_for("the request arrives and is accepted", Duration::from_secs(10), || async {
+        let accept = graph::AcceptFriendRequestRequest { user_id: asker.user_id().into(), request_id: new_id() };
+        accepter
+            .call(|mut services| {
+                let accept = accept.clone();
+                async move { services.graph.accept_friend_request(accept).await }
+            })
+            .await
+            .map(drop)
+    })
+    .await?;
+    Ok(plaza_types::ConversationId::direct(asker.user_id().parse()?, accepter.user_id().parse()?).to_string())
+}
+
+async fn watch(account: Account, user: usize, history: Arc<Mutex<History>>, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+    let mut device = Device { user, ..Device::default() };
+    let mut live = account.live(0);
+    let mut quiet_since = None;
+    loop {
+        match timeout(Duration::from_millis(200), live.next()).await {
+            Ok(Some(Ok(LiveEvent::Entry(entry)))) => {
+                quiet_since = None;
+                device.shown.push(recorded(&entry));
+            }
+            Ok(Some(Ok(LiveEvent::Welcome { .. }))) => {}
+            Ok(Some(Err(error))) => return Err(error).context("a live stream ended"),
+            Ok(None) => break,
+            Err(_) if stop.load(Ordering::Relaxed) => {
+                // Two quiet seconds after the end of the sending are enough: what comes later is checked by Sync.
+                if quiet_since.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(2) {
+                    break;
+                }
+            }
+            Err(_) => {}
+        }
+    }
+    history.lock().await.devices.push(device);
+    Ok(())
+}
+
+/// One sender of one user.
+struct Sending {
+    account: Account,
+    user: usize,
+    peer: String,
+    rng: StdRng,
+    history: Arc<Mutex<History>>,
+    acknowledged: watch::Sender<u64>,
+}
+
+impl Sending {
+    async fn run(self, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+        let Self { account, user, peer, mut rng, history, acknowledged } = self;
+        let live = account.live(u64::MAX);
+        let mut sends = Vec::new();
+        let mut reads = BTreeMap::new();
+        let mut attempted = BTreeMap::new();
+        while !stop.load(Ordering::Relaxed) {
+            let mut sent = Sent {
+                from: user,
+                id: new_id(),
+                conversation: String::new(),
+                acked: Vec::new(),
+                text: format!("{user}/{}", rng.random::<u64>()),
+            };
+            let request = chat::SendMessageRequest {
+                user_id: peer.clone(),
+                client_message_id: sent.id.clone(),
+                content: Some(text(sent.text.clone())),
+                ..chat::SendMessageRequest::default()
+            };
+            // Half of the sends go over the stream, half are calls; one in eight is sent a second time after its answer.
+            for _ in 0..if rng.random_ratio(1, 8) { 2 } else { 1 } {
+                let answer = if rng.random() {
+                    let sending = live.sender();
+                    timeout(Duration::from_secs(60), sending.send_request(request.clone()))
+                        .await
+                        .context("no answer on the stream for a minute")?
+                        .map(|sent| (sent.conversation_id, sent.sequence))
+                } else {
+                    let request = &request;
+                    account
+                        .call(|mut services| {
+                            let request = request.clone();
+                            async move { services.chat.send_message(request).await }
+                        })
+                        .await
+                        .map(|sent| (sent.conversation_id, sent.sequence))
+                };
+                match answer {
+                    Ok((conversation, sequence)) => {
+                        sent.conversation = conversation;
+                        sent.acked.push(sequence);
+                        acknowledged.send_modify(|count| *count += 1);
+                    }
+                    Err(Error::Unavailable(_)) => {}
+                    Err(error) => return Err(error).context("a send between friends was refused"),
+                }
+            }
+            if let (Some(sequence), true) = (sent.acked.first(), rng.random_ratio(1, 10)) {
+                let request =
+                    chat::MarkReadRequest { conversation_id: sent.conversation.clone(), sequence: *sequence, request_id: new_id() };
+                highest(&mut attempted, &sent.conversation, *sequence);
+                let read = account
+                    .call(|mut services| {
+                        let request = request.clone();
+                        async move { services.chat.mark_read(request).await }
+                    })
+                    .await;
+                match read {
+                    Ok(answer) => highest(&mut reads, &sent.conversation, answer.read),
+                    Err(Error::Unavailable(_)) => {}
+                    Err(error) => return Err(error).context("reading was refused"),
+                }
+            }
+            sends.push(sent);
+        }
+        let mut history = history.lock().await;
+        let history = &mut *history;
+        history.sends.extend(sends);
+        for (all, own) in [(&mut history.reads, reads), (&mut history.attempted, attempted)] {
+            let all = all.entry(user).or_default();
+            own.into_iter().for_each(|(conversation, read)| highest(all, &conversation, read));
+        }
+        Ok(())
+    }
+}
+
+fn highest(reads: &mut BTreeMap<String, u64>, conversation: &str, read: u64) {
+    let most = reads.entry(conversation.to_owned()).or_default();
+    *most = read.max(*most);
+}
+
+async fn inbox(account: &Account) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut cursor = 0;
+    loop {
+        let page =
+            account.call(|mut services| async move { services.chat.sync(chat::SyncRequest { cursor, page_size: 200 }).await }).await?;
+        entries.extend(page.entries.iter().map(recorded));
+        cursor = page.next_cursor;
+        if !page.more {
+            return Ok(entries);
+        }
+    }
+}
+
+async fn conversations(account: &Account) -> anyhow::Result<BTreeMap<String, Conversation>> {
+    let page = account
+        .call(|mut services| async move {
+            services.chat.list_conversations(chat::ListConversationsRequest { page_size: 200, page_token: String::new() }).await
+        })
+        .await?;
+    let shown = page.conversations.into_iter().map(|c| (c.conversation_id, Conversation { head: c.head, read: c.read, unread: c.unread }));
+    Ok(shown.collect())
+}
+
+async fn messages(account: &Account, conversation: &str) -> anyhow::Result<Vec<Message>> {
+    let mut messages = Vec::new();
+    let mut after = 0;
+    loop {
+        let request =
+            chat::ListMessagesRequest { conversation_id: conversation.to_owned(), before: None, after: Some(after), page_size: 200 };
+        let page = account
+            .call(|mut services| {
+                let request = request.clone();
+                async move { services.chat.list_messages(request).await }
+            })
+            .await?;
+        let Some(last) = page.messages.last() else {
+            return Ok(messages);
+        };
+        after = last.sequence;
+        messages.extend(page.messages.iter().map(seen));
+    }
+}
+
+fn recorded(entry: &chat::Entry) -> Entry {
+    let what = match &entry.event {
+        Some(Event::Message(message)) => What::Message(seen(message)),
+        Some(Event::ReadChanged(read)) => What::Read { conversation: read.conversation_id.clone(), sequence: read.read },
+        other => What::Other(format!("{other:?}")),
+    };
+    Entry { cursor: entry.cursor, what }
+}
+
+fn seen(message: &chat::Message) -> history::Message {
+    let text = match message.content.as_ref().and_then(|content| content.kind.as_ref()) {
+        Some(Kind::Text(text)) => text.text.clone(),
+        other => format!("{other:?}"),
+    };
+    Message {
+        conversation: message.conversation_id.clone(),
+        sequence: message.sequence,
+        sender: message.sender_id.clone(),
+        id: message.client_message_id.clone(),
+        text,
+    }
+}

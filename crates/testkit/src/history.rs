@@ -1,0 +1,115 @@
+//! What clients did and saw, in a form the checker can judge without knowing how it came about.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A user, by a number of the test's own.
+pub type User = usize;
+
+/// One attempt to send, as its sender knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Who sent it.
+    pub from: User,
+    /// Its client message id: one for all tries.
+    pub id: String,
+    /// The conversation, as the answer said; empty while there is none.
+    pub conversation: String,
+    /// The sequences that answers gave, one for each answer that came; empty while there is none.
+    pub acked: Vec<u64>,
+    /// Its unique text.
+    pub text: String,
+}
+
+/// A message as somebody saw it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Message {
+    /// The conversation.
+    pub conversation: String,
+    /// Its sequence.
+    pub sequence: u64,
+    /// UUID of the sender.
+    pub sender: String,
+    /// Its client message id.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What an inbox entry says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum What {
+    /// A message.
+    Message(Message),
+    /// The read position of a conversation.
+    Read {
+        /// The conversation.
+        conversation: String,
+        /// Up to where.
+        sequence: u64,
+    },
+    /// Anything else, in a form that can be compared.
+    Other(String),
+}
+
+/// An inbox entry as somebody saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its cursor.
+    pub cursor: u64,
+    /// What it says.
+    pub what: What,
+}
+
+/// What one device was shown on its live stream, in order, over all its connections: it resumes with the last cursor it was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Whose.
+    pub user: User,
+    /// The cursor it began with.
+    pub from: u64,
+    /// In the order shown.
+    pub shown: Vec<Entry>,
+}
+
+/// A conversation as a member's list shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// The newest sequence.
+    pub head: u64,
+    /// The member's read position.
+    pub read: u64,
+    /// The member's unread count.
+    pub unread: u64,
+}
+
+/// What one user finds after everything is quiet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Final {
+    /// UUID.
+    pub user_id: String,
+    /// The whole inbox by Sync from 0.
+    pub inbox: Vec<Entry>,
+    /// Every message of every conversation by ListMessages.
+    pub messages: BTreeMap<String, Vec<Message>>,
+    /// Every conversation in the list.
+    pub conversations: BTreeMap<String, Conversation>,
+}
+
+/// A whole history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Every send.
+    pub sends: Vec<Sent>,
+    /// The highest read position each user was told is set, by user and conversation.
+    pub reads: BTreeMap<User, BTreeMap<String, u64>>,
+    /// The highest read position each user asked for, answered or not.
+    pub attempted: BTreeMap<User, BTreeMap<String, u64>>,
+    /// Every device.
+    pub devices: Vec<Device>,
+    /// By user: what is there in the end.
+    pub finals: Vec<Final>,
+    /// The two members of each conversation.
+    pub members: BTreeMap<String, Vec<User>>,
+}

@@ -1,0 +1,40 @@
+//! Limits of the product, in one place. Characters are Unicode scalar values; sizes are bytes of UTF-8; times are microseconds.
+
+/// One second.
+pub const SECOND: u64 = 1_000_000;
+/// One day.
+pub const DAY: u64 = 86_400 * SECOND;
+
+/// How long a client id is remembered: the same id within it is the same request.
+pub const REQUEST_WINDOW: u64 = DAY;
+/// How far a client id's time may lie ahead of the server's.
+pub const REQUEST_AHEAD: u64 = 600 * SECOND;
+
+/// Items of a page when the caller does not say.
+pub const PAGE_DEFAULT: u32 = 50;
+/// Items of a page at most.
+pub const PAGE_MAX: u32 = 200;
+
+/// Shortest and longest handle, characters.
+pub const HANDLE: std::ops::RangeInclusive<usize> = 6..=20;
+/// Shortest and longest password, characters.
+pub const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
+/// Shortest and longest display name, characters.
+pub const DISPLAY_NAME: std::ops::RangeInclusive<usize> = 1..=64;
+/// Longest text of a message, bytes.
+pub const TEXT_BYTES: usize = 16 * 1024;
+
+/// Contacts of one user.
+pub const CONTACTS: usize = 10_000;
+/// Different tags of one user.
+pub const TAGS: usize = 200;
+/// Longest note of a friend request, characters.
+pub const REQUEST_NOTE: usize = 100;
+/// New friend requests of one sender within a day.
+pub const REQUESTS_PER_DAY: usize = 50;
+/// Pending friend requests of one sender.
+pub const REQUESTS_PENDING: usize = 500;
+/// Unanswered friend requests of one sender to one person.
+pub const REQUESTS_UNANSWERED: u32 = 3;
+/// How long a friend request waits for an answer.
+pub const REQUEST_EXPIRY: u64 = 10 * DAY;

@@ -1,0 +1,343 @@
+//! The inbox processor: gives everything that reaches a user the next number of that user's inbox, and keeps what a user alone decides
+//! about a conversation. Two kinds of key share a partition: the user, and the user with one conversation. A plain recipient of a message
+//! costs a change of the first only; the second is touched by own sends, by being called, and by the user's own commands.
+
+mod cursor;
+mod member;
+
+use bytes::Bytes;
+use plaza_event_log::Topic;
+use plaza_processor::{Effects, Emission, Envelope, Input, Key, Machine, Outcome, ReplyWhen, StateRow};
+use plaza_proto::chat::v1::MarkReadResponse;
+use plaza_topics::{
+    INBOX,
+    inbox::{self, Kind, Opened, Payload},
+};
+use plaza_types::{ConversationId, Reason, UserId};
+use prost::Message as _;
+use smallvec::SmallVec;
+
+use super::event;
+pub use cursor::{Cursors, Irregular};
+pub use member::{Membership, Reading, Run};
+
+/// The machine.
+#[derive(Debug)]
+pub struct Inboxes;
+
+/// What is kept of a key.
+#[derive(Debug, Clone, Default)]
+pub enum State {
+    /// Nothing yet.
+    #[default]
+    New,
+    /// Of a user.
+    User(Cursors),
+    /// Of a user in a conversation.
+    Member(Box<Member>),
+}
+
+/// What a user keeps about a conversation.
+#[derive(Debug, Clone, Default)]
+pub struct Member {
+    reading: Reading,
+    membership: Membership,
+}
+
+/// The part of a state written with every change.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Hot {
+    #[prost(oneof = "Which", tags = "1, 2")]
+    which: Option<Which>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Which {
+    #[prost(message, tag = "1")]
+    User(Cursors),
+    #[prost(message, tag = "2")]
+    Member(Reading),
+}
+
+/// What stands at one place of an inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// A message, stored once with its conversation.
+    Message {
+        /// Where.
+        conversation: ConversationId,
+        /// Its number there.
+        sequence: u64,
+    },
+    /// The `event` field of an `Entry`, encoded.
+    Event(Bytes),
+}
+
+/// A row that readers see.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Row {
+    /// What stands at one place of an inbox.
+    Entry {
+        /// Whose inbox.
+        user: UserId,
+        /// The place.
+        cursor: u64,
+        /// What.
+        reference: Reference,
+    },
+    /// The watermark: everything up to it can be read. Written after the entries.
+    Head {
+        /// Whose inbox.
+        user: UserId,
+        /// The newest cursor.
+        head: u64,
+    },
+    /// That and how a user is in a conversation.
+    Membership {
+        /// The user.
+        user: UserId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// How.
+        membership: Membership,
+    },
+    /// How far a user has read, and what of the rest is the user's own.
+    Reading {
+        /// The user.
+        user: UserId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// How far.
+        reading: Reading,
+    },
+}
+
+/// What the live side is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announcement {
+    /// A new entry.
+    Entry {
+        /// Whose inbox.
+        user: UserId,
+        /// Its place.
+        cursor: u64,
+        /// The `event` field of an `Entry`, encoded.
+        event: Bytes,
+        /// Which message it is, if it is one.
+        message: Option<(ConversationId, u64)>,
+    },
+    /// A sequence that should not have come.
+    Irregular(Irregular),
+}
+
+/// The key of a user in a conversation.
+fn member_key(user: &[u8], conversation: &[u8]) -> Key {
+    Key(Bytes::from([user, conversation].concat()))
+}
+
+fn split(key: &Key) -> Option<(UserId, Option<ConversationId>)> {
+    let (user, rest) = key.0.split_at_checked(16)?;
+    let conversation = if rest.is_empty() { None } else { Some(ConversationId::from_slice(rest)?) };
+    Some((UserId::from_slice(user)?, conversation))
+}
+
+/// At the user's key: the next place is taken.
+fn enter(user: UserId, cursors: &mut Cursors, event: &Bytes, message: Option<(ConversationId, u64)>, effects: &mut Effects<Inboxes>) {
+    let cursor = cursors.next();
+    let reference = match message {
+        Some((conversation, sequence)) => Reference::Message { conversation, sequence },
+        None => Reference::Event(event.clone()),
+    };
+    effects.row(Row::Entry { user, cursor, reference });
+    effects.row(Row::Head { user, head: cursor });
+    effects.announce(Announcement::Entry { user, cursor, event: event.clone(), message });
+}
+
+fn at_user(user: UserId, payload: &Payload, cursors: &mut Cursors, effects: &mut Effects<Inboxes>) {
+    match &payload.kind {
+        Some(Kind::Message(message)) => {
+            let Some(conversation) = ConversationId::from_slice(&message.conversation) else { return };
+            if let Some(irregular) = cursors.follow(conversation, message.sequence) {
+                effects.announce(Announcement::Irregular(irregular));
+                if irregular == Irregular::Repeated {
+                    return;
+                }
+            }
+            enter(user, cursors, &message.event, Some((conversation, message.sequence)), effects);
+        }
+        Some(Kind::Event(event)) => enter(user, cursors, &event.event, None, effects),
+        Some(Kind::Opened(opened)) => {
+            if let Some(conversation) = ConversationId::from_slice(&opened.conversation) {
+                cursors.begin(conversation, opened.joined_at);
+            }
+            if !opened.event.is_empty() {
+                enter(user, cursors, &opened.event, None, effects);
+            }
+        }
+        Some(Kind::MarkRead(_) | Kind::Update(_)) | None => {}
+    }
+}
+
+/// A user in a conversation, while one record is applied.
+struct AtMember<'a> {
+    user: UserId,
+    conversation: ConversationId,
+    member: &'a mut Member,
+    effects: &'a mut Effects<Inboxes>,
+}
+
+impl AtMember<'_> {
+    fn apply(&mut self, input: &Input<'_, Payload>) {
+        let joined = self.member.membership.joined();
+        match &input.payload.kind {
+            Some(Kind::Opened(opened)) => self.opened(opened, input.time),
+            Some(Kind::Message(message)) if joined => self.message(message),
+            Some(Kind::MarkRead(mark)) if joined => self.mark_read(mark.sequence),
+            Some(Kind::Update(update)) if joined => self.update(update),
+            Some(Kind::MarkRead(_) | Kind::Update(_)) => {
+                let refusal = Outcome::refused(Reason::NotFound, "conversation", "no such conversation");
+                self.effects.reply(refusal, ReplyWhen::Decided);
+            }
+            Some(Kind::Message(_) | Kind::Event(_)) | None => {}
+        }
+    }
+
+    fn opened(&mut self, opened: &Opened, time: u64) {
+        self.member.membership.open(opened, time);
+        self.member.reading.move_to(opened.joined_at);
+        self.write_membership();
+        self.write_reading();
+        if let Some(answer) = super::conversation::decoded(&opened.answer) {
+            self.effects.reply(answer, ReplyWhen::Written);
+        }
+    }
+
+    fn message(&mut self, message: &inbox::Message) {
+        let reading = &mut self.member.reading;
+        let before = reading.read;
+        if message.sender == self.user.as_bytes()[..] {
+            reading.sent(message.sequence);
+        } else {
+            reading.called(message.sequence);
+        }
+        let read = reading.read;
+        self.write_reading();
+        if read != before {
+            self.tell(event::read(self.conversation, read));
+        }
+    }
+
+    fn mark_read(&mut self, sequence: u64) {
+        if self.member.reading.move_to(sequence) {
+            self.write_reading();
+            self.tell(event::read(self.conversation, sequence));
+        }
+        let response = MarkReadResponse { read: self.member.reading.read };
+        self.effects.reply(Outcome::accepted(response.encode_to_vec()), ReplyWhen::Written);
+    }
+
+    fn update(&mut self, update: &inbox::Update) {
+        if self.member.membership.update(update) {
+            self.write_membership();
+            self.tell(event::settings(self.member.membership.changed(self.conversation, update.head)));
+        }
+        self.effects.reply(Outcome::accepted(Bytes::new()), ReplyWhen::Written);
+    }
+
+    /// The place in the inbox is for the user's own key to give, so this travels as a record.
+    fn tell(&mut self, event: Bytes) {
+        let user = self.user.to_key();
+        let event = inbox::Event { user: user.clone(), event };
+        self.effects.emit(Emission {
+            topic: INBOX,
+            key: user,
+            partition: None,
+            payload: Payload { kind: Some(Kind::Event(event)) }.encode_to_vec().into(),
+            carry_reply: false,
+        });
+    }
+
+    fn write_membership(&mut self) {
+        self.effects.touch_cold();
+        let membership = self.member.membership.clone();
+        self.effects.row(Row::Membership { user: self.user, conversation: self.conversation, membership });
+    }
+
+    fn write_reading(&mut self) {
+        let reading = self.member.reading.clone();
+        self.effects.row(Row::Reading { user: self.user, conversation: self.conversation, reading });
+    }
+}
+
+impl Machine for Inboxes {
+    type Payload = Payload;
+    type State = State;
+    type Row = Row;
+    type Announcement = Announcement;
+
+    const NAME: &'static str = "inbox";
+    const TOPIC: Topic = INBOX;
+
+    fn keys(&self, _: &Bytes, envelope: &Envelope, payload: &Payload) -> SmallVec<[Key; 4]> {
+        let mut keys = SmallVec::new();
+        // Keys are copies, because they outlive their record.
+        let user_key = |user: &Bytes| Key(Bytes::copy_from_slice(user));
+        match &payload.kind {
+            Some(Kind::Message(message)) => {
+                keys.extend(message.recipients.iter().map(user_key));
+                let sender = message.recipients.iter().find(|user| **user == message.sender);
+                let touched = sender.into_iter().chain(&message.mentioned);
+                keys.extend(touched.map(|user| member_key(user, &message.conversation)));
+            }
+            Some(Kind::Event(event)) => keys.push(user_key(&event.user)),
+            Some(Kind::Opened(opened)) => {
+                keys.push(member_key(&opened.user, &opened.conversation));
+                keys.push(user_key(&opened.user));
+            }
+            Some(Kind::MarkRead(mark)) => keys.push(member_key(&envelope.caller, &mark.conversation)),
+            Some(Kind::Update(update)) => keys.push(member_key(&envelope.caller, &update.conversation)),
+            None => {}
+        }
+        keys
+    }
+
+    fn apply(&self, input: Input<'_, Payload>, _: usize, key: &Key, state: &mut State, effects: &mut Effects<Self>) {
+        match split(key) {
+            Some((user, None)) => {
+                if !matches!(state, State::User(_)) {
+                    *state = State::User(Cursors::default());
+                }
+                if let State::User(cursors) = state {
+                    at_user(user, input.payload, cursors, effects);
+                }
+            }
+            Some((user, Some(conversation))) => {
+                if !matches!(state, State::Member(_)) {
+                    *state = State::Member(Box::default());
+                }
+                if let State::Member(member) = state {
+                    AtMember { user, conversation, member, effects }.apply(&input);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn encode(&self, state: &State, cold: bool) -> (Bytes, Option<Bytes>) {
+        let (which, membership) = match state {
+            State::New => (None, None),
+            State::User(cursors) => (Some(Which::User(cursors.clone())), None),
+            State::Member(member) => (Some(Which::Member(member.reading.clone())), Some(&member.membership)),
+        };
+        let cold = cold.then(|| membership.map(|membership| membership.encode_to_vec().into())).flatten();
+        (Hot { which }.encode_to_vec().into(), cold)
+    }
+
+    fn decode(&self, row: &StateRow) -> Result<State, prost::DecodeError> {
+        Ok(match Hot::decode(row.hot.clone())?.which {
+            None => State::New,
+            Some(Which::User(cursors)) => State::User(cursors),
+            Some(Which::Member(reading)) => State::Member(Box::new(Member { reading, membership: Membership::decode(row.cold.clone())? })),
+        })
+    }
+}

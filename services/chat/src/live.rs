@@ -1,0 +1,306 @@
+//! Live delivery. A gateway keeps one link to each chat instance, and all its devices are sessions on that link: attached, they are told each
+//! entry as it is announced; behind, they pull from the store first. Messages come in on the same link, many under way at a time. One task
+//! per link, none per message.
+
+mod outgoing;
+mod sessions;
+
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, stream::FuturesUnordered};
+use plaza_processor::{Announce, StoreError};
+use plaza_proto::chat::v1::{
+    Ask, LinkRequest, LinkResponse, Live as LiveEntry, Page, Pull, Read, ReadDone, Refused, Send, SendMessageRequest, Sent, ask,
+    live_service_server::LiveService, told::Told,
+};
+use plaza_rpc::{ApiError, deadline};
+use plaza_runtime::{CancellationToken, Group, Stage, Supervisor};
+use plaza_types::UserId;
+use prost::Message as _;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::outgoing::Outgoing;
+pub(crate) use self::sessions::Sessions;
+use crate::{
+    commands::{self, Asker, Commands},
+    domain::inbox::{Announcement, Irregular},
+    metrics,
+    reader::Reader,
+};
+
+/// Links at a time; a link is a gateway, so this is never reached by load.
+const LINKS: usize = 1024;
+/// Things asked on one link and not answered yet.
+const ASKED: usize = 8192;
+/// Pages read for one link at a time.
+const PULLS: usize = 16;
+/// Entries of a page.
+const PAGE: u32 = 200;
+/// How long a page waits for entries that were announced and cannot be read yet.
+const SOON: Duration = Duration::from_millis(5);
+const LOOKS: usize = 200;
+
+/// The service.
+pub(crate) struct Live {
+    shared: Arc<Shared>,
+    group: Group,
+    stopping: CancellationToken,
+    queue_bytes: usize,
+}
+
+struct Shared {
+    sessions: Arc<Sessions>,
+    reader: Arc<Reader>,
+    commands: Arc<Commands>,
+}
+
+impl Live {
+    /// Each link's queue holds so many bytes.
+    pub(crate) fn new(
+        sessions: Arc<Sessions>,
+        reader: Arc<Reader>,
+        commands: Arc<Commands>,
+        supervisor: &Supervisor,
+        queue_bytes: usize,
+    ) -> Self {
+        let shared = Arc::new(Shared { sessions, reader, commands });
+        Self { shared, group: supervisor.group("link", Stage::Calls, LINKS), stopping: supervisor.stopping(Stage::Calls), queue_bytes }
+    }
+}
+
+#[tonic::async_trait]
+impl LiveService for Live {
+    type LinkStream = Pin<Box<dyn Stream<Item = Result<LinkResponse, Status>> + std::marker::Send>>;
+
+    async fn link(&self, request: Request<Streaming<LinkRequest>>) -> Result<Response<Self::LinkStream>, Status> {
+        let outgoing = Arc::new(Outgoing::new(self.queue_bytes));
+        let link = Link {
+            shared: Arc::clone(&self.shared),
+            outgoing: Arc::clone(&outgoing),
+            sessions: HashMap::new(),
+            pulls: Arc::new(Semaphore::new(PULLS)),
+            attaches: 0,
+        };
+        let (incoming, stopping) = (request.into_inner(), self.stopping.clone());
+        let started = self.group.try_spawn(async move {
+            stopping.run_until_cancelled(link.run(incoming)).await;
+        });
+        started.map_err(|_| ApiError::unavailable(Duration::from_secs(1)))?;
+        let frames = futures::stream::unfold(Reading(outgoing), |reading| async move {
+            let frame = reading.0.next().await?;
+            Some((Ok(frame), reading))
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+/// The reading end: when it goes, the link ends.
+struct Reading(Arc<Outgoing>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What the inbox processor announces to: the devices, and those who will read the messages.
+pub(crate) struct Announcements {
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) reader: Arc<Reader>,
+}
+
+impl Announce<Announcement> for Announcements {
+    fn announce(&self, _: u32, announcements: Vec<Announcement>) {
+        for announcement in announcements {
+            match announcement {
+                Announcement::Entry { user, cursor, event, message } => {
+                    if let Some((conversation, sequence)) = message {
+                        self.reader.keep(conversation, sequence, &event);
+                    }
+                    self.sessions.announce(user, cursor, &event);
+                }
+                Announcement::Irregular(Irregular::Repeated) => metrics::get().repeated.add(1, &[]),
+                Announcement::Irregular(Irregular::Gap) => {
+                    metrics::get().gaps.add(1, &[]);
+                    tracing::error!("message missing in an inbox");
+                }
+            }
+        }
+    }
+
+    fn assigned(&self, _: u32) {}
+
+    fn revoked(&self, partition: u32) {
+        self.sessions.revoked(partition);
+    }
+}
+
+/// One gateway's link.
+struct Link {
+    shared: Arc<Shared>,
+    outgoing: Arc<Outgoing>,
+    /// The sessions that asked to be attached, and when they last did.
+    sessions: HashMap<u64, (UserId, u64)>,
+    pulls: Arc<Semaphore>,
+    attaches: u64,
+}
+
+/// What became of something asked.
+enum Done {
+    /// It was answered.
+    Answered,
+    /// A session was attached, or told that it is behind.
+    Attached { session: u64, user: UserId, attach: u64 },
+    /// The store does not answer: the gateway must come again.
+    Failed(StoreError),
+}
+
+impl Link {
+    async fn run(mut self, mut incoming: Streaming<LinkRequest>) {
+        let outgoing = Arc::clone(&self.outgoing);
+        let mut asked = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                () = outgoing.closed() => break,
+                Some(done) = asked.next(), if !asked.is_empty() => {
+                    if let Err(error) = self.done(done) {
+                        commands::store(error);
+                        break;
+                    }
+                }
+                request = async { outgoing.room().await; incoming.message().await }, if asked.len() < ASKED => match request {
+                    Ok(Some(request)) => asked.extend(request.asks.into_iter().filter_map(|ask| self.start(ask))),
+                    Ok(None) | Err(_) => break,
+                },
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) -> Result<(), StoreError> {
+        match done {
+            Done::Answered => Ok(()),
+            Done::Attached { session, user, attach } => {
+                // It may have left, or come again, while the store was asked.
+                if self.sessions.get(&session).is_none_or(|(_, last)| *last != attach) {
+                    self.shared.sessions.detach(user, &self.outgoing, session);
+                }
+                Ok(())
+            }
+            Done::Failed(error) => Err(error),
+        }
+    }
+
+    /// Begins what is asked; nothing is left to do for what is done at once.
+    fn start(&mut self, ask: Ask) -> Option<impl Future<Output = Done> + use<>> {
+        let session = ask.session;
+        let ask = ask.ask?;
+        match &ask {
+            ask::Ask::Attach(attach) => {
+                self.attaches += 1;
+                self.forget(session);
+                self.sessions.insert(session, (UserId::from_slice(&attach.user)?, self.attaches));
+            }
+            ask::Ask::Detach(_) => {
+                self.forget(session);
+                return None;
+            }
+            ask::Ask::Pull(_) | ask::Ask::Send(_) | ask::Ask::Read(_) => {}
+        }
+        let (shared, outgoing, pulls, attach) =
+            (Arc::clone(&self.shared), Arc::clone(&self.outgoing), Arc::clone(&self.pulls), self.attaches);
+        Some(async move { shared.answer(session, ask, attach, &outgoing, &pulls).await.unwrap_or_else(Done::Failed) })
+    }
+
+    fn forget(&mut self, session: u64) {
+        if let Some((user, _)) = self.sessions.remove(&session) {
+            self.shared.sessions.detach(user, &self.outgoing, session);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for (session, (user, _)) in self.sessions.drain() {
+            self.shared.sessions.detach(user, &self.outgoing, session);
+        }
+        self.outgoing.close();
+    }
+}
+
+impl Shared {
+    async fn answer(
+        &self,
+        session: u64,
+        ask: ask::Ask,
+        attach: u64,
+        outgoing: &Arc<Outgoing>,
+        pulls: &Semaphore,
+    ) -> Result<Done, StoreError> {
+        let told = match ask {
+            ask::Ask::Attach(asked) => {
+                let Some(user) = UserId::from_slice(&asked.user) else { return Ok(Done::Answered) };
+                self.sessions.attach(user, asked.after, outgoing, session, self.reader.store().inbox_head(user)).await?;
+                return Ok(Done::Attached { session, user, attach });
+            }
+            ask::Ask::Pull(pull) => {
+                // Few pages are held at a time, and only while they are read on the other side.
+                let permit = pulls.acquire().await;
+                let page = self.page(&pull).await?;
+                outgoing.room().await;
+                drop(permit);
+                Told::Page(page)
+            }
+            ask::Ask::Send(send) => self.send(send).await,
+            ask::Ask::Read(read) => self.read(read).await,
+            ask::Ask::Detach(_) => return Ok(Done::Answered),
+        };
+        outgoing.answer(session, told);
+        Ok(Done::Answered)
+    }
+
+    async fn page(&self, pull: &Pull) -> Result<Page, StoreError> {
+        let Some(user) = UserId::from_slice(&pull.user) else { return Ok(Page::default()) };
+        let limit = pull.limit.clamp(1, PAGE) as usize;
+        let mut page = self.reader.page(user, pull.after, limit).await?;
+        for _ in 0..LOOKS {
+            // What was announced will be readable: without waiting the device would ask in a circle.
+            if !page.entries.is_empty() || self.sessions.announced(user) <= pull.after {
+                break;
+            }
+            tokio::time::sleep(SOON).await;
+            page = self.reader.page(user, pull.after, limit).await?;
+        }
+        let entries = page.entries.into_iter().map(|(cursor, event)| LiveEntry { cursor, event }).collect();
+        Ok(Page { entries, head: page.head })
+    }
+
+    async fn send(&self, send: Send) -> Told {
+        let call = send.call;
+        let sent = async {
+            let user = user(&send.user)?;
+            let request = SendMessageRequest::decode(send.request).map_err(|_| ApiError::invalid("request", "not a SendMessageRequest"))?;
+            let traceparent = (!send.traceparent.is_empty()).then(|| send.traceparent.into());
+            self.commands.send(Asker { user, within: deadline::DEFAULT, traceparent }, &request).await
+        };
+        sent.await.map_or_else(|error| refused(call, error), |response| Told::Sent(Sent { call, response }))
+    }
+
+    async fn read(&self, read: Read) -> Told {
+        let call = read.call;
+        let moved = async {
+            let asker = Asker { user: user(&read.user)?, within: deadline::DEFAULT, traceparent: None };
+            self.commands.mark_read(asker, &read.request.unwrap_or_default()).await
+        };
+        moved.await.map_or_else(|error| refused(call, error), |_| Told::Read(ReadDone { call }))
+    }
+}
+
+fn user(bytes: &[u8]) -> Result<UserId, ApiError> {
+    UserId::from_slice(bytes).ok_or_else(|| ApiError::invalid("user", "16 bytes"))
+}
+
+fn refused(call: u64, error: ApiError) -> Told {
+    let status = Status::from(error);
+    Told::Refused(Refused { call, code: status.code() as i32, message: status.message().to_owned(), details: status.details().to_vec() })
+}

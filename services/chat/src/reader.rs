@@ -1,0 +1,306 @@
+//! Reading what the processors wrote: pages of an inbox with their messages, and a conversation as its member sees it. Reads only up to
+//! watermarks. Messages lately told or read are kept encoded, because a message is read by all who were told of it.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use plaza_processor::StoreError;
+use plaza_types::{ConversationId, UserId};
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{
+    domain::inbox::Reference,
+    metrics,
+    store::{Head, Member, Store},
+};
+
+/// Bytes of events after which a page ends, well below what a gRPC message may have.
+const PAGE_BYTES: usize = 2 << 20;
+/// Messages not asked for that are read along rather than asked for separately.
+const READ_ALONG: u64 = 16;
+/// What another partition's owner is about to write is looked for this often, this many times.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOKS: usize = 500;
+/// Conversations of which it is known that there is something newer than the store may say.
+const DECIDED: usize = 100_000;
+
+type MessageKey = (ConversationId, u64);
+
+/// Entries of an inbox, in order, without a gap.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Cursors and encoded events.
+    pub(crate) entries: Vec<(u64, Bytes)>,
+    /// The newest cursor.
+    pub(crate) head: u64,
+}
+
+/// The reading side.
+pub(crate) struct Reader {
+    store: Arc<dyn Store>,
+    messages: Cache<MessageKey, Bytes, ByLength>,
+    /// The newest sequences that somebody here was told of. An answer is faster than the row, and who was answered may ask at once.
+    decided: Cache<ConversationId, u64>,
+}
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<MessageKey, Bytes> for ByLength {
+    fn weight(&self, _: &MessageKey, event: &Bytes) -> u64 {
+        // What an entry costs beyond its bytes.
+        event.len() as u64 + 128
+    }
+}
+
+impl Reader {
+    /// Reads from this store; keeps messages of this many bytes together.
+    pub(crate) fn new(store: Arc<dyn Store>, cache_bytes: u64) -> Self {
+        let items = usize::try_from(cache_bytes / 512).unwrap_or(usize::MAX);
+        Self { store, messages: Cache::with_weighter(items, cache_bytes, ByLength), decided: Cache::new(DECIDED) }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Keeps a message that was told: it will be asked for soon, maybe before it can be read.
+    pub(crate) fn keep(&self, conversation: ConversationId, sequence: u64, event: &Bytes) {
+        let key = (conversation, sequence);
+        if self.messages.get(&key).is_none() {
+            // Copied, because the event is a part of its record, which would be kept whole.
+            self.messages.insert(key, Bytes::copy_from_slice(event));
+            self.decided(conversation, sequence);
+        }
+    }
+
+    /// Notes that a message was decided: what is read from now on has it.
+    pub(crate) fn decided(&self, conversation: ConversationId, sequence: u64) {
+        if self.decided.get(&conversation).is_none_or(|known| known < sequence) {
+            self.decided.insert(conversation, sequence);
+        }
+    }
+
+    /// At most `limit` entries after a cursor.
+    pub(crate) async fn page(&self, user: UserId, after: u64, limit: usize) -> Result<Page, StoreError> {
+        let head = self.store.inbox_head(user).await?;
+        let last = head.min(after.saturating_add(limit as u64));
+        if after >= last {
+            return Ok(Page { entries: Vec::new(), head });
+        }
+        let references = self.store.entries(user, after + 1..=last).await?;
+        for _ in 0..LOOKS {
+            let entries = self.resolve(after, &references).await?;
+            if !entries.is_empty() {
+                return Ok(Page { entries, head });
+            }
+            // The first message's row is still on its way from its conversation's owner.
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        metrics::get().missing.add(1, &[]);
+        Err(StoreError { message: format!("entry {} of {user} cannot be read", after + 1) })
+    }
+
+    /// The events of references, up to the first that cannot be read yet.
+    async fn resolve(&self, after: u64, references: &[(u64, Reference)]) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let mut missing: BTreeMap<ConversationId, Vec<u64>> = BTreeMap::new();
+        let mut found: Vec<Option<Bytes>> = Vec::with_capacity(references.len());
+        for (_, reference) in references {
+            found.push(match reference {
+                Reference::Event(event) => Some(event.clone()),
+                Reference::Message { conversation, sequence } => {
+                    let event = self.messages.get(&(*conversation, *sequence));
+                    if event.is_none() {
+                        missing.entry(*conversation).or_default().push(*sequence);
+                    }
+                    event
+                }
+            });
+        }
+        let ranges = missing
+            .into_iter()
+            .flat_map(|(conversation, sequences)| ranges(sequences).into_iter().map(move |range| self.fetch(conversation, range)));
+        let read: BTreeMap<MessageKey, Bytes> = try_join_all(ranges).await?.into_iter().flatten().collect();
+        let mut entries = Vec::with_capacity(references.len());
+        let mut bytes = 0;
+        for ((cursor, reference), event) in references.iter().zip(found) {
+            let event = event.or_else(|| match reference {
+                Reference::Message { conversation, sequence } => read.get(&(*conversation, *sequence)).cloned(),
+                Reference::Event(_) => None,
+            });
+            let Some(event) = event.filter(|_| *cursor == after + 1 + entries.len() as u64) else { break };
+            bytes += event.len();
+            entries.push((*cursor, event));
+            if bytes > PAGE_BYTES {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn fetch(&self, conversation: ConversationId, range: RangeInclusive<u64>) -> Result<Vec<(MessageKey, Bytes)>, StoreError> {
+        let rows = self.store.messages(conversation, range).await?;
+        for (sequence, event) in &rows {
+            self.messages.insert((conversation, *sequence), event.clone());
+        }
+        Ok(rows.into_iter().map(|(sequence, event)| ((conversation, sequence), event)).collect())
+    }
+
+    /// One message, if it can be read.
+    pub(crate) async fn message(&self, conversation: ConversationId, sequence: u64) -> Result<Option<Bytes>, StoreError> {
+        if let Some(event) = self.messages.get(&(conversation, sequence)) {
+            return Ok(Some(event));
+        }
+        Ok(self.fetch(conversation, sequence..=sequence).await?.pop().map(|(_, event)| event))
+    }
+
+    /// Where conversations stand, with everything that somebody here was told of.
+    pub(crate) async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Head>, StoreError> {
+        let mut heads = self.store.heads(conversations).await?;
+        for (conversation, head) in conversations.iter().zip(&mut heads) {
+            let Some(decided) = self.decided.get(conversation) else { continue };
+            for _ in 0..LOOKS {
+                if head.sequence >= decided {
+                    break;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+                *head = self.store.heads(&[*conversation]).await?.pop().unwrap_or_default();
+            }
+        }
+        Ok(heads)
+    }
+
+    pub(crate) async fn head(&self, conversation: ConversationId) -> Result<Head, StoreError> {
+        Ok(self.heads(&[conversation]).await?.pop().unwrap_or_default())
+    }
+
+    /// A user in a conversation and where that stands, such that unread messages can be counted: own messages up to the head are known.
+    /// The conversation's owner and the inbox's write on their own, so the latter may be a moment behind.
+    pub(crate) async fn member(&self, user: UserId, conversation: ConversationId) -> Result<Option<(Member, Head)>, StoreError> {
+        let Some(member) = self.store.member(user, conversation).await? else { return Ok(None) };
+        let head = self.head(conversation).await?;
+        self.settle(user, conversation, member, head).await.map(Some)
+    }
+
+    /// As [`Reader::member`], for a member and a head read before, the member first.
+    pub(crate) async fn settle(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        mut member: Member,
+        head: Head,
+    ) -> Result<(Member, Head), StoreError> {
+        let sent = self.store.sent(conversation, user).await?;
+        for _ in 0..LOOKS {
+            if sent <= member.reading.counted() {
+                break;
+            }
+            if let Some(newer) = self.store.member(user, conversation).await? {
+                member = newer;
+            }
+            if sent > member.reading.counted() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+        Ok((member, head))
+    }
+
+    /// The newest sequence, looked for a moment longer when the caller speaks of one slightly above it: another instance may have told of it.
+    pub(crate) async fn head_for(&self, conversation: ConversationId, sequence: u64) -> Result<u64, StoreError> {
+        let mut head = self.head(conversation).await?.sequence;
+        for _ in 0..LOOKS / 10 {
+            if sequence <= head || sequence > head + READ_ALONG {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            head = self.head(conversation).await?.sequence;
+        }
+        Ok(head)
+    }
+}
+
+/// Joins numbers that are near each other.
+fn ranges(mut numbers: Vec<u64>) -> Vec<RangeInclusive<u64>> {
+    numbers.sort_unstable();
+    let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some(range) if number - range.end() <= READ_ALONG => *range = *range.start()..=number,
+            _ => ranges.push(number..=number),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use plaza_embedded_db::{Db, Options};
+
+    use super::*;
+    use crate::{
+        domain::{conversation, inbox},
+        store::conformance::{embedded, put_conversation, put_inbox},
+    };
+
+    #[test]
+    fn numbers_near_each_other_are_read_together() {
+        assert_eq!(ranges(vec![40, 1, 2, 5, 57, 56]), [1..=5, 40..=57]);
+        assert_eq!(ranges(vec![1, 18]), [1..=1, 18..=18]);
+        assert!(ranges(Vec::new()).is_empty());
+    }
+
+    fn user(n: u8) -> UserId {
+        UserId::from_bytes([n; 16])
+    }
+
+    fn text(sequence: u64) -> Bytes {
+        Bytes::from(format!("message {sequence}"))
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_before_a_message_that_is_not_written_yet_and_waits_for_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let reader = Reader::new(Arc::clone(&store), 1 << 20);
+        let conversation = ConversationId::direct(user(1), user(2));
+        let entry = |cursor| inbox::Row::Entry { user: user(1), cursor, reference: Reference::Message { conversation, sequence: cursor } };
+        let message = |sequence| conversation::Row::Message { conversation, sequence, event: text(sequence) };
+        put_inbox(&store, 9, (1..=6).map(entry).chain([inbox::Row::Head { user: user(1), head: 6 }])).await;
+        put_conversation(&store, 3, [message(1), message(2), message(4)]).await;
+        reader.keep(conversation, 5, &text(5));
+        let page = reader.page(user(1), 0, 50).await.expect("a page");
+        assert_eq!(page, Page { entries: vec![(1, text(1)), (2, text(2))], head: 6 });
+
+        let mut waiting = Box::pin(reader.page(user(1), 2, 50));
+        assert!(waiting.as_mut().now_or_never().is_none(), "nothing can be told yet");
+        put_conversation(&store, 4, [message(3)]).await;
+        let page = waiting.await.expect("a page");
+        assert_eq!(page.entries, [(3, text(3)), (4, text(4)), (5, text(5))], "one of them was told and not read");
+    }
+
+    #[tokio::test]
+    async fn a_page_is_bounded_in_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let large = Bytes::from(vec![7; PAGE_BYTES / 3]);
+        let entry = |cursor| inbox::Row::Entry { user: user(1), cursor, reference: Reference::Event(large.clone()) };
+        put_inbox(&store, 9, (1..=9).map(entry).chain([inbox::Row::Head { user: user(1), head: 9 }])).await;
+        let page = Reader::new(store, 1 << 20).page(user(1), 1, 50).await.expect("a page");
+        assert_eq!(page.entries.iter().map(|(cursor, _)| *cursor).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_reads_what_was_decided() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let reader = Reader::new(Arc::clone(&store), 1 << 20);
+        let conversation = ConversationId::direct(user(1), user(2));
+        reader.decided(conversation, 3);
+        let mut head = Box::pin(reader.head(conversation));
+        assert!(head.as_mut().now_or_never().is_none());
+        put_conversation(&store, 5, [conversation::Row::Head { conversation, head: 3, time: 5 }]).await;
+        assert_eq!(head.await.expect("read").sequence, 3);
+    }
+}

@@ -1,0 +1,237 @@
+//! The store in the process. Everything a record causes goes into one batch, so a watermark is never seen before what it covers.
+//!
+//! | keyspace | key | value |
+//! | --- | --- | --- |
+//! | `chat.messages` | conversation, sequence | the event |
+//! | `chat.entries` | user, cursor | a tag, then conversation and sequence or the event |
+//! | `chat.marks` | conversation; user; conversation and user | head and time; head; newest own sequence |
+//! | `chat.members` | user, conversation, `m` or `r` | `Membership`, `Reading` |
+
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes};
+use plaza_embedded_db::{Batch, Db, Keyspace};
+use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed, embedded::StateTables};
+use plaza_types::{ConversationId, UserId};
+use prost::Message as _;
+
+use super::{Head, Member, Store};
+use crate::domain::{
+    conversation,
+    inbox::{self, Membership, Reading, Reference},
+};
+
+const MESSAGE: u8 = 0;
+const EVENT: u8 = 1;
+const MEMBERSHIP: u8 = b'm';
+const READING: u8 = b'r';
+
+/// The tables.
+#[derive(Debug)]
+pub struct Embedded {
+    tables: StateTables,
+    messages: Keyspace,
+    entries: Keyspace,
+    marks: Keyspace,
+    members: Keyspace,
+}
+
+impl Embedded {
+    /// Opens or creates the tables. Blocks while they are created.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn open(db: &Db) -> Result<Self, StoreError> {
+        Ok(Self {
+            tables: StateTables::open(db, "chat")?,
+            messages: db.range_keyspace("chat.messages").map_err(failed)?,
+            entries: db.range_keyspace("chat.entries").map_err(failed)?,
+            marks: db.keyspace("chat.marks").map_err(failed)?,
+            members: db.keyspace("chat.members").map_err(failed)?,
+        })
+    }
+
+    fn put_conversation(&self, batch: &mut Batch, row: &Timed<conversation::Row>) {
+        match &row.row {
+            conversation::Row::Message { conversation, sequence, event } => {
+                batch.insert(&self.messages, numbered(conversation.as_bytes(), *sequence), event.clone());
+            }
+            conversation::Row::Sent { conversation, user, sequence } => {
+                batch.upsert_at(&self.marks, joined(conversation.as_bytes(), user.as_bytes()), row.time, sequence.to_be_bytes());
+            }
+            conversation::Row::Head { conversation, head, time } => {
+                let value = [head.to_be_bytes(), time.to_be_bytes()].concat();
+                batch.upsert_at(&self.marks, conversation.to_key(), row.time, value);
+            }
+        }
+    }
+
+    fn put_inbox(&self, batch: &mut Batch, row: &Timed<inbox::Row>) {
+        match &row.row {
+            inbox::Row::Entry { user, cursor, reference } => {
+                let value = match reference {
+                    Reference::Message { conversation, sequence } => {
+                        [&[MESSAGE][..], conversation.as_bytes(), &sequence.to_be_bytes()].concat()
+                    }
+                    Reference::Event(event) => [&[EVENT][..], event].concat(),
+                };
+                batch.insert(&self.entries, numbered(user.as_bytes(), *cursor), value);
+            }
+            inbox::Row::Head { user, head } => {
+                batch.upsert_at(&self.marks, user.to_key(), row.time, head.to_be_bytes());
+            }
+            inbox::Row::Membership { user, conversation, membership } => {
+                batch.upsert_at(&self.members, member_key(*user, *conversation, MEMBERSHIP), row.time, membership.encode_to_vec());
+            }
+            inbox::Row::Reading { user, conversation, reading } => {
+                batch.upsert_at(&self.members, member_key(*user, *conversation, READING), row.time, reading.encode_to_vec());
+            }
+        }
+    }
+
+    fn mark(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.marks.get_at(key).map_err(failed)?.map(|(_, value)| value))
+    }
+
+    fn number(&self, key: &[u8]) -> Result<u64, StoreError> {
+        self.mark(key)?.map_or(Ok(0), |mut value| value.try_get_u64().map_err(malformed))
+    }
+
+    fn range(&self, keyspace: &Keyspace, prefix: &[u8], numbers: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let (first, last) = (numbered(prefix, *numbers.start()), numbered(prefix, *numbers.end()));
+        let number = |(key, value): (Bytes, Bytes)| Ok((key.slice(prefix.len()..).try_get_u64().map_err(malformed)?, value));
+        keyspace.range(&first[..]..=&last[..]).map(|row| row.map_err(failed).and_then(number)).collect()
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn inbox_head(&self, user: UserId) -> Result<u64, StoreError> {
+        self.number(user.as_bytes())
+    }
+
+    async fn entries(&self, user: UserId, cursors: RangeInclusive<u64>) -> Result<Vec<(u64, Reference)>, StoreError> {
+        let rows = self.range(&self.entries, user.as_bytes(), cursors)?;
+        rows.into_iter().map(|(cursor, value)| Ok((cursor, reference(&value)?))).collect()
+    }
+
+    async fn messages(&self, conversation: ConversationId, sequences: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        self.range(&self.messages, conversation.as_bytes(), sequences)
+    }
+
+    async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Head>, StoreError> {
+        let head = |conversation: &ConversationId| match self.mark(conversation.as_bytes())? {
+            Some(mut value) if value.len() == 16 => Ok(Head { sequence: value.get_u64(), time: value.get_u64() }),
+            Some(_) => Err(malformed("a head")),
+            None => Ok(Head::default()),
+        };
+        conversations.iter().map(head).collect()
+    }
+
+    async fn sent(&self, conversation: ConversationId, user: UserId) -> Result<u64, StoreError> {
+        self.number(&joined(conversation.as_bytes(), user.as_bytes()))
+    }
+
+    async fn member(&self, user: UserId, conversation: ConversationId) -> Result<Option<Member>, StoreError> {
+        Ok(self.scan(&joined(user.as_bytes(), conversation.as_bytes()))?.pop().map(|(_, member)| member))
+    }
+
+    async fn conversations(&self, user: UserId) -> Result<Vec<(ConversationId, Member)>, StoreError> {
+        self.scan(user.as_bytes())
+    }
+}
+
+impl Embedded {
+    /// Both rows of each member follow each other, so one scan reads them as of one moment.
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(ConversationId, Member)>, StoreError> {
+        let mut members: Vec<(ConversationId, Member)> = Vec::new();
+        let end = [prefix, &[u8::MAX; 18]].concat();
+        for (key, _, value) in self.members.scan_at(prefix, &end, false, usize::MAX).map_err(failed)? {
+            let Some((conversation, kind)) = key.get(16..33).and_then(ConversationId::from_slice).zip(key.get(33)) else {
+                return Err(malformed("a member's key"));
+            };
+            match (*kind, members.last_mut()) {
+                (MEMBERSHIP, _) => {
+                    let membership = Membership::decode(value).map_err(malformed)?;
+                    members.push((conversation, Member { membership, reading: Reading::default() }));
+                }
+                (READING, Some((known, member))) if *known == conversation => {
+                    member.reading = Reading::decode(value).map_err(malformed)?;
+                }
+                _ => return Err(malformed("a member's row")),
+            }
+        }
+        Ok(members)
+    }
+}
+
+macro_rules! processor_store {
+    ($row:ty, $put:ident) => {
+        #[async_trait]
+        impl plaza_processor::Store<$row> for Embedded {
+            async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
+                self.tables.checkpoint(machine, partition).await
+            }
+
+            async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+                self.tables.write_checkpoint(machine, partition, checkpoint).await
+            }
+
+            async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
+                self.tables.states(machine, keys).await
+            }
+
+            async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
+                self.tables.write_states(machine, states).await
+            }
+
+            async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
+                self.tables.remembered(machine, ids).await
+            }
+
+            async fn write_rows(
+                &self,
+                machine: &'static str,
+                rows: &[Timed<$row>],
+                remembered: &[Timed<Remembered>],
+            ) -> Result<(), StoreError> {
+                self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, row)).await
+            }
+        }
+    };
+}
+
+processor_store!(conversation::Row, put_conversation);
+processor_store!(inbox::Row, put_inbox);
+
+fn reference(value: &[u8]) -> Result<Reference, StoreError> {
+    match value.split_first() {
+        Some((&MESSAGE, rest)) if rest.len() == 25 => {
+            let conversation = ConversationId::from_slice(&rest[..17]).ok_or_else(|| malformed("an entry"))?;
+            Ok(Reference::Message { conversation, sequence: (&rest[17..]).get_u64() })
+        }
+        Some((&EVENT, event)) => Ok(Reference::Event(Bytes::copy_from_slice(event))),
+        _ => Err(malformed("an entry")),
+    }
+}
+
+fn joined(one: &[u8], other: &[u8]) -> Vec<u8> {
+    [one, other].concat()
+}
+
+fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
+    joined(prefix, &number.to_be_bytes())
+}
+
+fn member_key(user: UserId, conversation: ConversationId, kind: u8) -> Vec<u8> {
+    [user.as_bytes().as_slice(), conversation.as_bytes(), &[kind]].concat()
+}
+
+fn failed(error: plaza_embedded_db::Error) -> StoreError {
+    StoreError { message: error.to_string() }
+}
+
+fn malformed(what: impl std::fmt::Display) -> StoreError {
+    StoreError { message: format!("malformed row: {what}") }
+}

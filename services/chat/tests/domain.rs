@@ -1,0 +1,427 @@
+//! The two machines together against a model: dense numbers, exact unread counts, a read position that never goes back.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use plaza_chat::domain::{
+    conversation::{self, Conversations},
+    inbox::{self, Announcement, Inboxes, Irregular, Membership, Reading, Reference},
+};
+use plaza_processor::{Effects, Envelope, Input, Key, Machine, Outcome, Position, StateRow, outcome};
+use plaza_proto::chat::v1::{Content, Entry, MarkReadResponse, Quote, SendMessageResponse, Text, content, entry};
+use plaza_topics::{conversation as chat, inbox as topic};
+use plaza_types::{ClientId, ConversationId, Reason, UserId, partition};
+use proptest::prelude::*;
+use prost::Message as _;
+
+const PARTITIONS: u32 = 4;
+
+/// States as the runtime keeps them: encoded after every record, so that what is not stored is lost.
+#[derive(Default)]
+struct States(HashMap<Key, StateRow>);
+
+impl States {
+    fn apply<M: Machine>(&mut self, machine: &M, record_key: &Bytes, envelope: &Envelope, payload: &[u8], time: u64) -> Vec<Effects<M>> {
+        let payload = M::Payload::decode(payload).expect("a payload");
+        let position = Position { generation: 1, offset: time };
+        let keys = machine.keys(record_key, envelope, &payload);
+        let of_key = |(place, key): (usize, &Key)| {
+            let row = self.0.entry(key.clone()).or_default();
+            let mut state = machine.decode(row).expect("a state");
+            let mut effects = Effects::default();
+            machine.apply(Input { envelope, payload: &payload, position, time }, place, key, &mut state, &mut effects);
+            let (hot, cold) = machine.encode(&state, effects.cold());
+            row.hot = hot;
+            row.cold = cold.unwrap_or_else(|| row.cold.clone());
+            effects
+        };
+        keys.iter().enumerate().map(of_key).collect()
+    }
+}
+
+/// Both machines, and what readers would see.
+#[derive(Default)]
+struct World {
+    time: u64,
+    conversations: States,
+    inboxes: States,
+    heads: HashMap<ConversationId, u64>,
+    events: HashMap<(ConversationId, u64), Bytes>,
+    entries: HashMap<UserId, Vec<Reference>>,
+    announced: Vec<Announcement>,
+    memberships: HashMap<(UserId, ConversationId), Membership>,
+    readings: HashMap<(UserId, ConversationId), Reading>,
+    emitted: Vec<topic::Payload>,
+}
+
+impl World {
+    fn chat(&mut self, caller: Option<UserId>, conversation: ConversationId, kind: chat::Kind) -> Option<Outcome> {
+        self.time += 1;
+        let envelope = Envelope {
+            caller: caller.map(|caller| caller.to_key()).unwrap_or_default(),
+            request: Bytes::copy_from_slice(ClientId::new(self.time, [0; 10]).as_bytes()),
+            ..Envelope::default()
+        };
+        let payload = chat::Payload { kind: Some(kind) }.encode_to_vec();
+        let machine = Conversations { inbox_partitions: PARTITIONS };
+        let mut answer = None;
+        let effects = self.conversations.apply(&machine, &conversation.to_key(), &envelope, &payload, self.time);
+        for effects in effects {
+            answer = answer.or_else(|| effects.outcome().cloned());
+            for row in effects.rows() {
+                match row.clone() {
+                    conversation::Row::Message { conversation, sequence, event } => {
+                        assert!(self.events.insert((conversation, sequence), event).is_none())
+                    }
+                    conversation::Row::Head { conversation, head, .. } => {
+                        assert_eq!(self.heads.insert(conversation, head).unwrap_or_default() + 1, head)
+                    }
+                    conversation::Row::Sent { user, .. } => assert_eq!(Some(user), caller),
+                }
+            }
+            for emission in effects.emissions() {
+                let to = emission.partition.unwrap_or_else(|| partition::of(&emission.key, PARTITIONS));
+                let told = self.inbox(None, emission.payload.clone(), Some(to));
+                answer = answer.or(told);
+            }
+        }
+        answer
+    }
+
+    fn inbox(&mut self, caller: Option<UserId>, payload: Bytes, partition: Option<u32>) -> Option<Outcome> {
+        let mut answer = None;
+        let mut queue = VecDeque::from([(caller, payload)]);
+        while let Some((caller, payload)) = queue.pop_front() {
+            self.time += 1;
+            let envelope = Envelope { caller: caller.map(|caller| caller.to_key()).unwrap_or_default(), ..Envelope::default() };
+            self.emitted.push(topic::Payload::decode(payload.clone()).expect("a payload"));
+            let keys = Inboxes.keys(&Bytes::new(), &envelope, self.emitted.last().expect("just pushed"));
+            if let Some(partition) = partition {
+                assert!(keys.iter().all(|key| partition::of(&key.0[..16], PARTITIONS) == partition), "a key of another partition");
+            }
+            for effects in self.inboxes.apply(&Inboxes, &Bytes::new(), &envelope, &payload, self.time) {
+                answer = answer.or_else(|| effects.outcome().cloned());
+                queue.extend(effects.emissions().iter().map(|emission| (None, emission.payload.clone())));
+                self.announced.extend(effects.announcements().iter().cloned());
+                for row in effects.rows().iter().cloned() {
+                    self.put(row);
+                }
+            }
+        }
+        answer
+    }
+
+    fn put(&mut self, row: inbox::Row) {
+        match row {
+            inbox::Row::Entry { user, cursor, reference } => {
+                let entries = self.entries.entry(user).or_default();
+                entries.push(reference);
+                assert_eq!(entries.len() as u64, cursor, "cursors are dense");
+            }
+            inbox::Row::Head { user, head } => assert_eq!(self.entries[&user].len() as u64, head),
+            inbox::Row::Membership { user, conversation, membership } => drop(self.memberships.insert((user, conversation), membership)),
+            inbox::Row::Reading { user, conversation, reading } => drop(self.readings.insert((user, conversation), reading)),
+        }
+    }
+
+    fn befriend(&mut self, one: UserId, other: UserId, version: u64) -> Option<Outcome> {
+        let sides = vec![side(one, other, version, true, false), side(other, one, version, true, false)];
+        let answer = Outcome::accepted("open").encode_to_vec().into();
+        self.chat(None, ConversationId::direct(one, other), chat::Kind::Sides(chat::Sides { sides, answer_to: one.to_key(), answer }))
+    }
+
+    fn send(&mut self, from: UserId, conversation: ConversationId, send: chat::Send) -> Result<u64, Reason> {
+        let sent = accepted(self.chat(Some(from), conversation, chat::Kind::Send(send)))?;
+        Ok(SendMessageResponse::decode(sent).expect("a response").sequence)
+    }
+
+    fn mark_read(&mut self, user: UserId, conversation: ConversationId, sequence: u64) -> Result<u64, Reason> {
+        let kind = topic::Kind::MarkRead(topic::MarkRead { conversation: conversation.to_key(), sequence });
+        let answer = self.inbox(Some(user), topic::Payload { kind: Some(kind) }.encode_to_vec().into(), None);
+        Ok(MarkReadResponse::decode(accepted(answer)?).expect("a response").read)
+    }
+
+    fn update(&mut self, user: UserId, update: topic::Update) -> Result<Bytes, Reason> {
+        let kind = topic::Kind::Update(update);
+        accepted(self.inbox(Some(user), topic::Payload { kind: Some(kind) }.encode_to_vec().into(), None))
+    }
+
+    fn sides(&mut self, sides: Vec<chat::Side>) -> Option<Outcome> {
+        let of = |id: &Bytes| UserId::from_slice(id).expect("a user");
+        let conversation = ConversationId::direct(of(&sides[0].user), of(&sides[0].other));
+        self.chat(None, conversation, chat::Kind::Sides(chat::Sides { sides, ..chat::Sides::default() }))
+    }
+}
+
+fn accepted(outcome: Option<Outcome>) -> Result<Bytes, Reason> {
+    match outcome.and_then(|outcome| outcome.kind).expect("an answer") {
+        outcome::Kind::Accepted(answer) => Ok(answer),
+        outcome::Kind::Refused(refusal) => Err(Reason::from_number(refusal.reason).expect("a reason")),
+    }
+}
+
+fn side(user: UserId, other: UserId, version: u64, lists: bool, blocks: bool) -> chat::Side {
+    chat::Side { user: user.to_key(), other: other.to_key(), version, lists, blocks }
+}
+
+fn user(n: u8) -> UserId {
+    UserId::from_bytes([n; 16])
+}
+
+fn text(text: &str) -> chat::Send {
+    let content = Content { kind: Some(content::Kind::Text(Text { text: text.to_owned() })) };
+    chat::Send { content: content.encode_to_vec().into(), ..chat::Send::default() }
+}
+
+fn event(bytes: &Bytes) -> entry::Event {
+    Entry::decode(bytes.clone()).expect("an entry").event.expect("an event")
+}
+
+#[test]
+fn opens_once_when_both_list_each_other_and_answers_after_the_rows() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    assert_eq!(world.send(a, conversation, text("x")), Err(Reason::NotFound));
+    world.sides(vec![side(a, b, 1, true, false)]);
+    assert_eq!(world.send(a, conversation, text("x")), Err(Reason::NotFound), "one side alone opens nothing");
+    assert!(world.entries.is_empty());
+
+    assert_eq!(world.befriend(a, b, 2), Some(Outcome::accepted("open")));
+    for (user, peer) in [(a, b), (b, a)] {
+        assert_eq!(world.memberships[&(user, conversation)].peer, peer.to_key());
+        let Reference::Event(bytes) = &world.entries[&user][0] else { panic!("an event") };
+        let entry::Event::MembershipChanged(changed) = event(bytes) else { panic!("a membership") };
+        assert_eq!(changed.joined.len(), 2);
+    }
+    assert_eq!(world.befriend(a, b, 3), Some(Outcome::accepted("open")), "answered by the conversation when it is open already");
+    assert_eq!(world.entries[&a].len(), 1, "opened once");
+    assert_eq!(world.send(a, conversation, text("x")), Ok(1));
+}
+
+#[test]
+fn sides_converge_whatever_order_they_come_in() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let sides = [
+        side(a, b, 1, true, false),
+        side(b, a, 1, true, false),
+        side(b, a, 2, true, true),
+        side(b, a, 3, false, true),
+        side(a, b, 2, true, false),
+    ];
+    for rotation in 0..sides.len() {
+        let mut world = World::default();
+        world.befriend(a, b, 1);
+        for at in 0..sides.len() {
+            world.sides(vec![sides[(at + rotation) % sides.len()].clone()]);
+        }
+        assert_eq!(world.send(a, conversation, text("x")), Err(Reason::NotAContact));
+        assert_eq!(world.send(b, conversation, text("x")), Err(Reason::NotAContact));
+        world.sides(vec![side(b, a, 4, true, false)]);
+        assert_eq!(world.send(b, conversation, text("x")), Ok(1));
+    }
+}
+
+#[test]
+fn records_of_other_pairs_change_nothing() {
+    let (a, b, c) = (user(1), user(2), user(3));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    let foreign = chat::Sides { sides: vec![side(a, c, 9, true, false), side(c, a, 9, true, false)], ..chat::Sides::default() };
+    world.chat(None, conversation, chat::Kind::Sides(foreign));
+    assert_eq!(world.send(a, conversation, text("x")), Err(Reason::NotFound));
+    world.befriend(a, b, 1);
+    assert_eq!(world.send(c, conversation, text("x")), Err(Reason::NotFound), "not a member: as if it did not exist");
+    assert_eq!(world.mark_read(c, conversation, 1), Err(Reason::NotFound));
+    assert_eq!(
+        world.update(c, topic::Update { conversation: conversation.to_key(), pinned: Some(true), ..topic::Update::default() }),
+        Err(Reason::NotFound)
+    );
+    assert!(!world.entries.contains_key(&c));
+}
+
+#[test]
+fn quotes_and_mentions_must_exist() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    let quoting = |quoted| chat::Send { quoted, quote: Quote { sequence: quoted }.encode_to_vec().into(), ..text("q") };
+    assert_eq!(world.send(a, conversation, quoting(1)), Err(Reason::InvalidArgument));
+    assert_eq!(world.send(a, conversation, text("x")), Ok(1));
+    assert_eq!(world.send(b, conversation, quoting(2)), Err(Reason::InvalidArgument), "not itself");
+    assert_eq!(world.send(b, conversation, quoting(1)), Ok(2));
+    let calling = |who: UserId| chat::Send { mentions: vec![who.to_key()], ..text("@") };
+    assert_eq!(world.send(a, conversation, calling(user(3))), Err(Reason::InvalidArgument));
+    assert_eq!(world.send(a, conversation, calling(b)), Ok(3));
+    assert!(world.readings[&(b, conversation)].mentioned());
+    assert!(!world.readings[&(a, conversation)].mentioned());
+    world.mark_read(b, conversation, 3).expect("read");
+    assert!(!world.readings[&(b, conversation)].mentioned());
+}
+
+#[test]
+fn every_recipient_is_told_the_same_bytes_that_are_stored() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    world.announced.clear();
+    world.send(a, conversation, text("hello")).expect("sent");
+    let stored = world.events[&(conversation, 1)].clone();
+    let told = world.announced.iter().map(|told| match told {
+        Announcement::Entry { user, event, cursor: 2, message } if *event == stored && *message == Some((conversation, 1)) => *user,
+        other => panic!("{other:?}"),
+    });
+    let mut told = told.collect::<Vec<_>>();
+    told.sort_unstable();
+    assert_eq!(told, [a, b]);
+}
+
+#[test]
+fn a_repeated_message_is_dropped_and_a_gap_is_reported() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    let message = |sequence| {
+        let message = topic::Message {
+            conversation: conversation.to_key(),
+            sequence,
+            sender: a.to_key(),
+            recipients: vec![b.to_key()],
+            ..topic::Message::default()
+        };
+        Bytes::from(topic::Payload { kind: Some(topic::Kind::Message(message)) }.encode_to_vec())
+    };
+    world.announced.clear();
+    for sequence in [1, 2, 2, 1, 5, 6] {
+        world.inbox(None, message(sequence), None);
+    }
+    let irregular = world.announced.iter().filter_map(|told| match told {
+        Announcement::Irregular(irregular) => Some(*irregular),
+        Announcement::Entry { .. } => None,
+    });
+    assert_eq!(irregular.collect::<Vec<_>>(), [Irregular::Repeated, Irregular::Repeated, Irregular::Gap]);
+    assert_eq!(world.entries[&b].len(), 1 + 4);
+}
+
+#[test]
+fn settings_follow_the_mask_and_the_next_message_shows_a_hidden_conversation() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    world.send(a, conversation, text("x")).expect("sent");
+    let update = |update: topic::Update| topic::Update { conversation: conversation.to_key(), head: 1, ..update };
+    world.update(b, update(topic::Update { hidden: Some(true), pinned: Some(true), ..topic::Update::default() })).expect("updated");
+    let entries = world.entries[&b].len();
+    world.update(b, update(topic::Update { pinned: Some(true), ..topic::Update::default() })).expect("updated");
+    assert_eq!(world.entries[&b].len(), entries, "nothing changed, nothing told");
+    world.update(b, update(topic::Update { draft: Some("d".into()), ..topic::Update::default() })).expect("updated");
+    let membership = world.memberships[&(b, conversation)].clone();
+    assert!(membership.pinned && !membership.muted && membership.draft == "d");
+    assert!(membership.hidden(1));
+    world.send(a, conversation, text("y")).expect("sent");
+    assert!(!world.memberships[&(b, conversation)].hidden(2));
+    assert!(!world.memberships[&(a, conversation)].pinned, "nobody else's");
+    let Some(Reference::Event(last)) = world.entries[&b].iter().rev().find(|entry| matches!(entry, Reference::Event(_))) else {
+        panic!("an event")
+    };
+    assert!(matches!(event(last), entry::Event::ConversationChanged(changed) if changed.draft == "d" && changed.hidden));
+}
+
+#[test]
+fn the_memory_of_own_messages_is_bounded_and_still_exact() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    let mut senders = Vec::new();
+    for n in 0..1300 {
+        let from = if n % 2 == 0 { a } else { b };
+        senders.push(from);
+        world.send(from, conversation, text("x")).expect("sent");
+    }
+    for user in [a, b] {
+        let reading = &world.readings[&(user, conversation)];
+        assert!(reading.read > 0 && reading.runs.len() <= 512, "{}", reading.runs.len());
+        assert_eq!(reading.unread(1300), recount(&senders, user, reading.read));
+        let told = world.entries[&user].iter().filter_map(|entry| match entry {
+            Reference::Event(bytes) => match event(bytes) {
+                entry::Event::ReadChanged(changed) => Some(changed.read),
+                _ => None,
+            },
+            Reference::Message { .. } => None,
+        });
+        assert_eq!(told.last(), Some(reading.read), "the devices know");
+    }
+}
+
+fn recount(senders: &[UserId], user: UserId, read: u64) -> u64 {
+    senders.iter().skip(usize::try_from(read).expect("small")).filter(|sender| **sender != user).count() as u64
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send(bool),
+    Read(bool, u64),
+    Block(bool, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => any::<bool>().prop_map(Step::Send),
+        3 => (any::<bool>(), 0..60u64).prop_map(|(who, at)| Step::Read(who, at)),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(who, blocks)| Step::Block(who, blocks)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_history_keeps_numbers_dense_and_counts_exact(steps in prop::collection::vec(step(), 1..80)) {
+        let users = [user(1), user(2)];
+        let conversation = ConversationId::direct(users[0], users[1]);
+        let mut world = World::default();
+        world.befriend(users[0], users[1], 1);
+        let mut senders: Vec<UserId> = Vec::new();
+        let mut blocks = [false; 2];
+        let mut read = [0u64; 2];
+        for (version, step) in (2u64..).zip(steps) {
+            match step {
+                Step::Send(who) => {
+                    let from = users[usize::from(who)];
+                    let sent = world.send(from, conversation, text("x"));
+                    if blocks.contains(&true) {
+                        prop_assert_eq!(sent, Err(Reason::NotAContact));
+                    } else {
+                        senders.push(from);
+                        prop_assert_eq!(sent, Ok(senders.len() as u64));
+                    }
+                }
+                Step::Read(who, at) => {
+                    let at = at.min(senders.len() as u64);
+                    let who = usize::from(who);
+                    read[who] = read[who].max(at);
+                    prop_assert_eq!(world.mark_read(users[who], conversation, at), Ok(read[who]));
+                }
+                Step::Block(who, blocked) => {
+                    let who = usize::from(who);
+                    blocks[who] = blocked;
+                    world.sides(vec![side(users[who], users[1 - who], version, true, blocked)]);
+                }
+            }
+            for (who, user) in users.into_iter().enumerate() {
+                let reading = world.readings[&(user, conversation)].clone();
+                prop_assert_eq!(reading.read, read[who]);
+                prop_assert_eq!(reading.unread(senders.len() as u64), recount(&senders, user, read[who]));
+            }
+        }
+        for user in users {
+            let messages = world.entries[&user].iter().filter(|entry| matches!(entry, Reference::Message { .. }));
+            let sequences: Vec<u64> = messages.map(|entry| match entry { Reference::Message { sequence, .. } => *sequence, Reference::Event(_) => 0 }).collect();
+            prop_assert_eq!(sequences, (1..=senders.len() as u64).collect::<Vec<_>>());
+        }
+    }
+}

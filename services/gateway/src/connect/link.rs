@@ -1,0 +1,70 @@
+//! The one stream that carries all devices of this gateway to the owners of their inboxes, kept up for as long as the process runs.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+use plaza_proto::chat::v1::{Ask, LinkRequest, live_service_client::LiveServiceClient};
+use plaza_rpc::Peer;
+use plaza_runtime::Rng;
+use tokio::{sync::mpsc, time::Instant};
+use tonic::Status;
+
+use super::hub::Hub;
+
+// A frame with this many of the largest asks is below the 4 MiB that the other side takes.
+const ASKS: usize = 64;
+const FRAME_BYTES: usize = 64 << 20;
+const LONGEST_PAUSE: u64 = 2_000;
+
+/// Keeps the link up until everybody was sent away and it is lost.
+pub(crate) async fn keep(hub: &Hub, chat: &Peer, rng: &Rng) {
+    let mut failures = 0u32;
+    loop {
+        let started = Instant::now();
+        let ended = carry(hub, chat).await;
+        hub.unlinked();
+        if hub.is_closing() {
+            return;
+        }
+        // A link that held for a while was good.
+        failures = if started.elapsed() > Duration::from_secs(10) { 0 } else { failures.saturating_add(1) };
+        let longest = LONGEST_PAUSE.min(25 << failures.min(10));
+        let pause = Duration::from_millis(rng.next_u64() % longest);
+        let error = ended.err().map_or_else(|| "closed by the other side".to_owned(), |status| status.message().to_owned());
+        tracing::warn!(error, pause_ms = pause.as_millis(), "the link to chat is lost");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn carry(hub: &Hub, chat: &Peer) -> Result<(), Status> {
+    let (link, asks) = mpsc::unbounded_channel();
+    let mut client = LiveServiceClient::new(chat.clone()).max_decoding_message_size(FRAME_BYTES);
+    let mut told = client.link(Asks(asks)).await?.into_inner();
+    hub.linked(link);
+    while let Some(response) = told.message().await? {
+        for told in response.told {
+            hub.told(told);
+        }
+    }
+    Ok(())
+}
+
+/// Asks as frames, as many in one as there are.
+struct Asks(mpsc::UnboundedReceiver<Ask>);
+
+impl Stream for Asks {
+    type Item = LinkRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkRequest>> {
+        let mut asks = Vec::new();
+        match self.0.poll_recv_many(cx, &mut asks, ASKS) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(0) => Poll::Ready(None),
+            Poll::Ready(_) => Poll::Ready(Some(LinkRequest { asks })),
+        }
+    }
+}

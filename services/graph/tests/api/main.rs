@@ -1,0 +1,6 @@
+//! The service through its generated client, in one process with the real processor, log and store; accounts and chat are played.
+
+mod bad_input;
+mod contacts;
+mod requests;
+mod world;

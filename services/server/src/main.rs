@@ -1,0 +1,100 @@
+//! `plaza`: the one binary. Parses, loads, runs.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use plaza::config::{self, Config};
+use plaza_runtime::{
+    config::Problems,
+    shutdown::{self, Signals},
+};
+
+/// A messenger's backend: accounts, graph, chat and their gateway. Without arguments everything runs in this process.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// A TOML file; `plaza config` prints every key.
+    #[arg(long, global = true, env = "PLAZA_CONFIG")]
+    config: Option<PathBuf>,
+    /// Which services to run: accounts, graph, chat, gateway.
+    #[arg(long, global = true, value_delimiter = ',')]
+    services: Vec<String>,
+    /// Where the data is.
+    #[arg(long, global = true)]
+    data_dir: Option<PathBuf>,
+    /// Where clients connect, address and port.
+    #[arg(long, global = true)]
+    listen: Option<String>,
+    /// How much is logged: error, warn, info, debug, trace, or a filter such as plaza_chat=debug,info.
+    #[arg(long, global = true)]
+    log_level: Option<String>,
+    /// Any other key, such as telemetry.admin_listen=127.0.0.1:7701.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints the effective configuration, secrets left out.
+    Config,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match load(&arguments) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("plaza: the configuration is refused\n{problems}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(Command::Config) = arguments.command {
+        return match plaza_runtime::config::to_toml(&config) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error.into()),
+        };
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref() {
+            // Whoever asks twice wants it to end now.
+            Some(shutdown::Error::Interrupted) => std::process::exit(130),
+            _ => failed(&error),
+        },
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::system()?;
+    let limits = config.shutdown;
+    let running = plaza::start(config).await?;
+    println!("{}", running.banner());
+    let ended = shutdown::run(running.supervisor(), limits, signals).await;
+    running.close().await;
+    Ok(ended?)
+}
+
+fn load(arguments: &Arguments) -> Result<Config, Problems> {
+    let mut flags = arguments.set.clone();
+    if !arguments.services.is_empty() {
+        flags.push(format!("services={}", arguments.services.join(",")));
+    }
+    flags.extend(arguments.data_dir.iter().map(|folder| format!("data_dir={}", folder.display())));
+    flags.extend(arguments.listen.iter().map(|address| format!("gateway.listen={address}")));
+    flags.extend(arguments.log_level.iter().map(|level| format!("telemetry.log_level={level}")));
+    config::load(arguments.config.clone(), flags)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("plaza: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,447 @@
+//! Every public method, as the descriptors list them, is called without credentials, with a deadline already past, with bytes that are no
+//! message, with fields that break their rules, and with another user's ids. A method without a line here fails the test.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use bytes::{Buf, BufMut, Bytes};
+use plaza_client::{Account, Device, Endpoint, accounts, chat, graph, new_id, text};
+use plaza_proto::{
+    options::v1::Access,
+    policy::{self, Method},
+};
+use plaza_testkit::{crowd::befriend, server::Server};
+use prost::Message;
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::Channel,
+};
+use tonic_types::StatusExt;
+
+/// What a request that names another user's things must be answered with.
+enum Foreign {
+    /// This code, and nothing that says whether the thing exists.
+    Refused(Vec<u8>, Code),
+    /// The method takes no ids; why.
+    NoIds,
+    /// It answers without the thing.
+    Silent(Vec<u8>),
+}
+
+struct Case {
+    path: &'static str,
+    malformed: Vec<Vec<u8>>,
+    foreign: Foreign,
+}
+
+/// The people of the test: a caller, a stranger, and two others who are friends.
+struct World {
+    caller: Account,
+    stranger: String,
+    stranger_device: String,
+    foreign_conversation: String,
+}
+
+fn encoded(message: impl Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
+#[expect(clippy::too_many_lines, reason = "one line for each method, in one table")]
+fn cases(world: &World) -> Vec<Case> {
+    use Foreign::{NoIds, Refused, Silent};
+    let conversation_id = world.foreign_conversation.clone();
+    let user_id = world.stranger.clone();
+    let bad_token = "0000".to_owned();
+    let device = Some(accounts::Device { device_id: None, name: "d".into(), platform: "p".into() });
+    let case = |path, malformed, foreign| Case { path, malformed, foreign };
+    let register = |handle: &str, password: &str, name: &str, request_id: String| {
+        let request = accounts::RegisterRequest {
+            handle: handle.into(),
+            password: password.into(),
+            display_name: name.into(),
+            device: device.clone(),
+            request_id,
+        };
+        encoded(request)
+    };
+    let send = |conversation_id: &str, user_id: &str, id: String, content| {
+        let request = chat::SendMessageRequest {
+            conversation_id: conversation_id.into(),
+            user_id: user_id.into(),
+            client_message_id: id,
+            content,
+            ..Default::default()
+        };
+        encoded(request)
+    };
+    vec![
+        case(
+            "/plaza.accounts.v1.AccountsService/Register",
+            vec![
+                register("short", "password", "name", new_id()),
+                register("1starts_with_digit", "password", "name", new_id()),
+                register("good_handle", "short", "name", new_id()),
+                register("good_handle", "password", "", new_id()),
+                register("good_handle", "password", "name", "no uuid".into()),
+                register("good_handle", "password", "name", "0163f5a0-0000-7000-8000-000000000000".into()),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.accounts.v1.AccountsService/Login",
+            vec![encoded(accounts::LoginRequest { handle: "x".repeat(400), password: "p".repeat(2000), device: None })],
+            NoIds,
+        ),
+        case(
+            "/plaza.accounts.v1.AccountsService/Refresh",
+            vec![],
+            Refused(encoded(accounts::RefreshRequest { refresh_token: "ab".repeat(32) }), Code::Unauthenticated),
+        ),
+        case("/plaza.accounts.v1.AccountsService/Logout", vec![], NoIds),
+        case(
+            "/plaza.accounts.v1.AccountsService/RevokeDevice",
+            vec![encoded(accounts::RevokeDeviceRequest { device_id: "x".into() })],
+            Refused(encoded(accounts::RevokeDeviceRequest { device_id: world.stranger_device.clone() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.accounts.v1.AccountsService/ListDevices",
+            vec![
+                encoded(accounts::ListDevicesRequest { page_size: 201, page_token: String::new() }),
+                encoded(accounts::ListDevicesRequest { page_size: 0, page_token: bad_token.clone() }),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.accounts.v1.AccountsService/ChangePassword",
+            vec![encoded(accounts::ChangePasswordRequest { old_password: "x".into(), new_password: "x".into() })],
+            NoIds,
+        ),
+        case("/plaza.accounts.v1.AccountsService/GetMe", vec![], NoIds),
+        case(
+            "/plaza.accounts.v1.AccountsService/UpdateProfile",
+            vec![
+                encoded(accounts::UpdateProfileRequest { update_mask: mask(&["handle"]), ..Default::default() }),
+                encoded(accounts::UpdateProfileRequest {
+                    display_name: "n".repeat(65),
+                    update_mask: mask(&["display_name"]),
+                    ..Default::default()
+                }),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.accounts.v1.AccountsService/GetUsers",
+            vec![
+                encoded(accounts::GetUsersRequest { user_ids: vec!["x".into()] }),
+                encoded(accounts::GetUsersRequest { user_ids: vec![user_id.clone(); 101] }),
+            ],
+            Silent(encoded(accounts::GetUsersRequest { user_ids: vec![user_id.clone()] })),
+        ),
+        case(
+            "/plaza.accounts.v1.AccountsService/FindByHandle",
+            vec![encoded(accounts::FindByHandleRequest { handle: "x".into() })],
+            Refused(encoded(accounts::FindByHandleRequest { handle: "hidden_person".into() }), Code::NotFound),
+        ),
+        case("/plaza.accounts.v1.AccountsService/GetSettings", vec![], NoIds),
+        case(
+            "/plaza.accounts.v1.AccountsService/UpdateSettings",
+            vec![encoded(accounts::UpdateSettingsRequest {
+                settings: Some(accounts::Settings { findable_by_handle: true, moments_range: 99 }),
+                update_mask: mask(&["moments_range"]),
+            })],
+            NoIds,
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/SendFriendRequest",
+            vec![
+                encoded(graph::SendFriendRequestRequest { user_id: "x".into(), request_id: new_id(), ..Default::default() }),
+                encoded(graph::SendFriendRequestRequest { user_id: user_id.clone(), request_id: String::new(), ..Default::default() }),
+                encoded(graph::SendFriendRequestRequest {
+                    user_id: user_id.clone(),
+                    note: "n".repeat(101),
+                    request_id: new_id(),
+                    source: None,
+                }),
+                encoded(graph::SendFriendRequestRequest {
+                    user_id: world.caller.user_id().into(),
+                    request_id: new_id(),
+                    ..Default::default()
+                }),
+            ],
+            Refused(
+                encoded(graph::SendFriendRequestRequest { user_id: user_id.clone(), request_id: new_id(), ..Default::default() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/ListFriendRequests",
+            vec![
+                encoded(graph::ListFriendRequestsRequest { r#box: 0, ..Default::default() }),
+                encoded(graph::ListFriendRequestsRequest { r#box: 7, ..Default::default() }),
+                encoded(graph::ListFriendRequestsRequest { r#box: 1, page_size: 0, page_token: bad_token.clone() }),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/AcceptFriendRequest",
+            vec![
+                encoded(graph::AcceptFriendRequestRequest { user_id: "x".into(), request_id: new_id() }),
+                encoded(graph::AcceptFriendRequestRequest { user_id: user_id.clone(), request_id: "x".into() }),
+            ],
+            Refused(encoded(graph::AcceptFriendRequestRequest { user_id: user_id.clone(), request_id: new_id() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/IgnoreFriendRequest",
+            vec![encoded(graph::IgnoreFriendRequestRequest { user_id: "x".into(), request_id: new_id() })],
+            Refused(encoded(graph::IgnoreFriendRequestRequest { user_id: user_id.clone(), request_id: new_id() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/ListContacts",
+            vec![encoded(graph::ListContactsRequest { page_size: 0, page_token: bad_token.clone() })],
+            NoIds,
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/GetContact",
+            vec![encoded(graph::GetContactRequest { user_id: "x".into() })],
+            Refused(encoded(graph::GetContactRequest { user_id: user_id.clone() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/UpdateContact",
+            vec![
+                encoded(graph::UpdateContactRequest { user_id: "x".into(), ..Default::default() }),
+                encoded(graph::UpdateContactRequest {
+                    user_id: user_id.clone(),
+                    update_mask: mask(&["since"]),
+                    request_id: new_id(),
+                    ..Default::default()
+                }),
+            ],
+            Refused(
+                encoded(graph::UpdateContactRequest {
+                    user_id: user_id.clone(),
+                    remark: "r".into(),
+                    update_mask: mask(&["remark"]),
+                    request_id: new_id(),
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/RemoveContact",
+            vec![encoded(graph::RemoveContactRequest { user_id: "x".into(), request_id: new_id() })],
+            Refused(encoded(graph::RemoveContactRequest { user_id: user_id.clone(), request_id: new_id() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/Block",
+            vec![encoded(graph::BlockRequest { user_id: "x".into(), request_id: new_id() })],
+            Refused(
+                encoded(graph::BlockRequest { user_id: "0190a5d4-0000-7000-8000-000000000000".into(), request_id: new_id() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/Unblock",
+            vec![encoded(graph::UnblockRequest { user_id: "x".into(), request_id: new_id() })],
+            NoIds,
+        ),
+        case(
+            "/plaza.graph.v1.GraphService/ListBlocked",
+            vec![encoded(graph::ListBlockedRequest { page_size: 0, page_token: bad_token.clone() })],
+            NoIds,
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/SendMessage",
+            vec![
+                send("", "", new_id(), Some(text("x"))),
+                send(&conversation_id, &user_id, new_id(), Some(text("x"))),
+                send("x", "", new_id(), Some(text("x"))),
+                send("", &user_id, "x".into(), Some(text("x"))),
+                send("", &user_id, new_id(), None),
+                send("", &user_id, new_id(), Some(text(""))),
+                send("", &user_id, new_id(), Some(text("x".repeat(16 * 1024 + 1)))),
+            ],
+            Refused(send(&conversation_id, "", new_id(), Some(text("x"))), Code::FailedPrecondition),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/ListMessages",
+            vec![
+                encoded(chat::ListMessagesRequest { conversation_id: "x".into(), ..Default::default() }),
+                encoded(chat::ListMessagesRequest {
+                    conversation_id: conversation_id.clone(),
+                    before: Some(1),
+                    after: Some(1),
+                    page_size: 0,
+                }),
+                encoded(chat::ListMessagesRequest { conversation_id: conversation_id.clone(), page_size: 201, ..Default::default() }),
+            ],
+            Refused(encoded(chat::ListMessagesRequest { conversation_id: conversation_id.clone(), ..Default::default() }), Code::NotFound),
+        ),
+        case("/plaza.chat.v1.ChatService/Sync", vec![encoded(chat::SyncRequest { cursor: 0, page_size: 201 })], NoIds),
+        case(
+            "/plaza.chat.v1.ChatService/ListConversations",
+            vec![encoded(chat::ListConversationsRequest { page_size: 0, page_token: bad_token })],
+            NoIds,
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/GetConversation",
+            vec![encoded(chat::GetConversationRequest { conversation_id: "x".into() })],
+            Refused(encoded(chat::GetConversationRequest { conversation_id: conversation_id.clone() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/MarkRead",
+            vec![encoded(chat::MarkReadRequest { conversation_id: "x".into(), sequence: 1, request_id: String::new() })],
+            Refused(
+                encoded(chat::MarkReadRequest { conversation_id: conversation_id.clone(), sequence: 1, request_id: String::new() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/UpdateConversation",
+            vec![encoded(chat::UpdateConversationRequest {
+                conversation_id: conversation_id.clone(),
+                update_mask: mask(&["head"]),
+                ..Default::default()
+            })],
+            Refused(
+                encoded(chat::UpdateConversationRequest {
+                    conversation_id,
+                    pinned: true,
+                    update_mask: mask(&["pinned"]),
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+    ]
+}
+
+fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
+    Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+}
+
+#[tokio::test]
+async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(Path::new(env!("CARGO_BIN_EXE_plaza")), folder.path().join("data"), &[]).await?;
+    let endpoint = Endpoint::new(&server.address())?;
+    let somebody = |handle: &'static str| {
+        let endpoint = &endpoint;
+        async move { Account::register(endpoint, handle, "correct horse", handle, &Device::new("test", "test")).await }
+    };
+    let (caller, hidden) = (somebody("the_caller").await?, somebody("hidden_person").await?);
+    let (one, other) = (somebody("friend_one").await?, somebody("friend_other").await?);
+    let hide = accounts::UpdateSettingsRequest {
+        settings: Some(accounts::Settings { findable_by_handle: false, moments_range: 0 }),
+        update_mask: mask(&["findable_by_handle"]),
+    };
+    hidden
+        .call(|mut services| {
+            let hide = hide.clone();
+            async move { services.accounts.update_settings(hide).await }
+        })
+        .await?;
+    let world = World {
+        stranger: hidden.user_id().into(),
+        stranger_device: hidden.device_id().into(),
+        foreign_conversation: befriend(&one, &other).await?,
+        caller,
+    };
+    let channel = Channel::from_shared(server.address())?.connect_lazy();
+    let token = world.caller.access_token().await?;
+    let cases = cases(&world);
+
+    let declared: BTreeSet<_> = policy::methods()
+        .values()
+        .filter(|method| method.is_public() && !method.client_streaming)
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|method| method.path.as_str())
+        .collect();
+    let covered: BTreeSet<_> = cases.iter().map(|case| case.path).collect();
+    assert_eq!(declared, covered, "every public method needs a line in this file");
+
+    for case in &cases {
+        let method = &policy::methods()[case.path];
+        let call = |body: &[u8], token: Option<&str>, timeout: Option<Duration>| {
+            raw(channel.clone(), method, body.to_vec(), token.map(str::to_owned), timeout)
+        };
+        if method.policy.access() != Access::Open {
+            let status = call(&[], None, None).await.expect_err(case.path);
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, "TOKEN_MISSING"), "{}", case.path);
+        }
+        let status = call(&[], Some(&token), Some(Duration::ZERO)).await.expect_err(case.path);
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{}", case.path);
+        let status = call(&[0xff; 16], Some(&token), None).await.expect_err(case.path);
+        assert_eq!(status.code(), Code::InvalidArgument, "{}: {status:?}", case.path);
+        for body in &case.malformed {
+            let status = call(body, Some(&token), None).await.expect_err(case.path);
+            assert_eq!(status.code(), Code::InvalidArgument, "{}: {status:?}", case.path);
+            assert_eq!(status.get_details_error_info().map(|info| info.domain), Some("plaza".to_owned()), "{}", case.path);
+        }
+        match &case.foreign {
+            Foreign::NoIds => {}
+            Foreign::Refused(body, code) => {
+                let status = call(body, Some(&token), None).await.expect_err(case.path);
+                assert_eq!(status.code(), *code, "{}: {status:?}", case.path);
+            }
+            Foreign::Silent(body) => assert!(call(body, Some(&token), None).await?.is_empty(), "{}", case.path),
+        }
+    }
+    Ok(())
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+async fn raw(channel: Channel, method: &Method, body: Vec<u8>, token: Option<String>, timeout: Option<Duration>) -> Result<Bytes, Status> {
+    let mut request = Request::new(Bytes::from(body));
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().map_err(|_| Status::internal("the token is not text"))?;
+        request.metadata_mut().insert("authorization", value);
+    }
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = method.path.parse().map_err(|_| Status::internal("the path is no path"))?;
+    Ok(client.unary(request, path, Raw).await?.into_inner())
+}
+
+/// Bytes as they are.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = buffer.remaining();
+        Ok(Some(buffer.copy_to_bytes(length)))
+    }
+}

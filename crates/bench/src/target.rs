@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use plaza_client::{Account, Device, Endpoint};
-use plaza_testkit::{crowd::befriend, server::Server};
+use plaza_testkit::{people::befriend, server::Server};
 use tempfile::TempDir;
 use tonic::{metadata::AsciiMetadataValue, transport::Channel};
 

@@ -123,7 +123,7 @@ impl Account {
             device: Some(device.into()),
             request_id: new_id(),
         };
-        let answer = retrying(|| async {
+        let answer = retrying(endpoint, || async {
             let mut message = Request::new(request.clone());
             message.set_timeout(endpoint.timeout);
             AccountsServiceClient::new(endpoint.calls.clone()).register(message).await
@@ -137,7 +137,7 @@ impl Account {
     /// Reason `BAD_CREDENTIALS`; [`Error::Unavailable`] after a minute of tries.
     pub async fn login(endpoint: &Endpoint, handle: &str, password: &str, device: &Device) -> Result<Self, Error> {
         let request = accounts::LoginRequest { handle: handle.to_owned(), password: password.to_owned(), device: Some(device.into()) };
-        let answer = retrying(|| async {
+        let answer = retrying(endpoint, || async {
             let mut message = Request::new(request.clone());
             message.set_timeout(endpoint.timeout);
             AccountsServiceClient::new(endpoint.calls.clone()).login(message).await
@@ -212,9 +212,21 @@ impl Account {
         Ok(Authorized { token: session.access_token.clone(), timeout: Some(self.shared.endpoint.timeout) })
     }
 
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.shared.endpoint.backoff()
+    }
+
     pub(crate) async fn streaming(&self) -> Result<(Channel, Authorized), Error> {
         let authorized = self.authorized().await?;
         Ok((self.shared.endpoint.streams.clone(), Authorized { timeout: None, ..authorized }))
+    }
+
+    /// The three services' clients, signed in as of now: for calls made once, whose status is of interest.
+    ///
+    /// # Errors
+    /// [`Error::SignedOut`], [`Error::Unavailable`].
+    pub async fn services(&self) -> Result<Services, Error> {
+        Ok(Services::new(&self.shared.endpoint, self.authorized().await?))
     }
 
     /// Makes a call, again and again for up to a minute while the server cannot be reached. `call` is given the three services' clients; a
@@ -229,7 +241,7 @@ impl Account {
     {
         let authorized = self.authorized().await?;
         let mut services = Services::new(&self.shared.endpoint, authorized);
-        let mut backoff = Backoff::default();
+        let mut backoff = self.shared.endpoint.backoff();
         let until = tokio::time::Instant::now() + RETRY_FOR;
         loop {
             let status = match call(services.clone()).await {
@@ -322,7 +334,7 @@ impl Session {
 }
 
 async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> Result<Option<accounts::Session>, Error> {
-    let answer = retrying(|| async {
+    let answer = retrying(endpoint, || async {
         let mut message = Request::new(accounts::RefreshRequest { refresh_token: refresh_token.to_owned() });
         message.set_timeout(endpoint.timeout);
         AccountsServiceClient::new(endpoint.calls.clone()).refresh(message).await
@@ -330,11 +342,11 @@ async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> Result<Option<ac
     Ok(answer.await?.session)
 }
 
-async fn retrying<T, R>(mut call: impl FnMut() -> R) -> Result<T, Error>
+async fn retrying<T, R>(endpoint: &Endpoint, mut call: impl FnMut() -> R) -> Result<T, Error>
 where
     R: Future<Output = Result<Response<T>, Status>>,
 {
-    let mut backoff = Backoff::default();
+    let mut backoff = endpoint.backoff();
     let until = tokio::time::Instant::now() + RETRY_FOR;
     loop {
         match call().await {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, ClientTlsConfig};
 
-use crate::Error;
+use crate::{Backoff, Error};
 
 /// A deployment's public address. Connects when first used, and again when the connection was lost.
 #[derive(Debug, Clone)]
@@ -12,7 +12,11 @@ pub struct Endpoint {
     pub(crate) calls: Channel,
     pub(crate) streams: Channel,
     pub(crate) timeout: Duration,
+    longest_wait: Duration,
 }
+
+/// Between the first and the second try at most this.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 impl Endpoint {
     /// `http://host:port` or `https://host:port`.
@@ -32,7 +36,8 @@ impl Endpoint {
         } else {
             endpoint
         };
-        Ok(Self { calls: endpoint.connect_lazy(), streams: endpoint.connect_lazy(), timeout: Duration::from_secs(10) })
+        let (timeout, longest_wait) = (Duration::from_secs(10), Duration::from_secs(10));
+        Ok(Self { calls: endpoint.connect_lazy(), streams: endpoint.connect_lazy(), timeout, longest_wait })
     }
 
     /// How long one try of a call may take; 10 s at first. Sent to the server as its deadline.
@@ -40,5 +45,16 @@ impl Endpoint {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// How long to wait between two tries at most; 10 s at first. For tests: many clients that come back sooner can hold a server down.
+    #[must_use]
+    pub fn with_longest_wait(mut self, longest: Duration) -> Self {
+        self.longest_wait = longest;
+        self
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(FIRST_WAIT, self.longest_wait)
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, service::interceptor::InterceptedService};
 
-use crate::{Account, Backoff, Error, To, account::message};
+use crate::{Account, Error, To, account::message};
 
 /// What the stream tells.
 #[derive(Debug, Clone)]
@@ -127,13 +127,13 @@ enum End {
 
 impl Connection {
     async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = self.account.backoff();
         loop {
             let started = Instant::now();
             let end = self.connected().await;
             // A connection that held for a while was good: the next one starts without delay.
             if started.elapsed() > Duration::from_secs(30) {
-                backoff = Backoff::default();
+                backoff = self.account.backoff();
             }
             match end {
                 Ok(End::Closed) => return,

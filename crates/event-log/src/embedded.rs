@@ -194,6 +194,7 @@ impl Reader for EmbeddedReader {
         // A reader far behind must not keep a worker to itself.
         coop::consume_budget().await;
         loop {
+            // Before looking, so that a push in between ends the wait.
             let grown = self.partition.grown();
             let records = self.partition.read(self.offset, max.max(1))?;
             if let Some(last) = records.last() {

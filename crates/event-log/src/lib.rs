@@ -1,6 +1,6 @@
 //! The event log: the truth of which every table is a view. This module is the seam and its contract in words; [`embedded`] is the
-//! implementation in the process, [`fault`] a wrapper that does everything the contract allows, [`conformance`] the suite that every
-//! implementation passes. It knows nothing of what records mean.
+//! implementation in the process, [`fault`] a wrapper that does everything the contract allows, `conformance` (a feature of this crate) the
+//! suite that every implementation passes. It knows nothing of what records mean.
 //!
 //! # Contract
 //! - A topic has a fixed number of partitions. A partition is an ordered sequence of records at increasing offsets, **which may have gaps**.
@@ -82,6 +82,18 @@ pub enum Error {
     /// It can never work again in this process: give up what depends on it.
     #[error("log failed: {0}")]
     Fatal(String),
+}
+
+impl Error {
+    /// A stable name for logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::UnknownPartition(_) => "unknown_partition",
+            Self::Unavailable(_) => "unavailable",
+            Self::Fatal(_) => "fatal",
+        }
+    }
 }
 
 impl fmt::Display for TopicPartition {

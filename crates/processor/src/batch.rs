@@ -15,6 +15,7 @@ pub(crate) struct Effected<M: Machine> {
     pub(crate) announcements: Vec<M::Announcement>,
     /// The keys whose state changed, each once.
     pub(crate) changed: Vec<Key>,
+    pub(crate) records: usize,
     pub(crate) applied: u64,
     pub(crate) skipped: u64,
     pub(crate) duplicates: u64,
@@ -30,6 +31,7 @@ impl<M: Machine> Default for Effected<M> {
             when_written: Vec::new(),
             announcements: Vec::new(),
             changed: Vec::new(),
+            records: 0,
             applied: 0,
             skipped: 0,
             duplicates: 0,
@@ -41,6 +43,7 @@ impl<M: Machine> Effected<M> {
     pub(crate) fn reply(&mut self, to: Option<ReplyTo>, outcome: Outcome, when: ReplyWhen) {
         if let Some(to) = to {
             match when {
+                ReplyWhen::Written if mistake!(ReplyBeforeWritten) => self.when_decided.push((to, outcome)),
                 ReplyWhen::Decided => self.when_decided.push((to, outcome)),
                 ReplyWhen::Written => self.when_written.push((to, outcome)),
             }

@@ -44,6 +44,7 @@ impl<P> Item<P> {
 }
 
 /// What a record turned out to be.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once, and nearly all are items")]
 pub(crate) enum Read<P> {
     /// To be decided.
     Item(Item<P>),

@@ -4,19 +4,39 @@
 //!
 //! The rules that make this right, and the order of writes, are in `docs/architecture.md` under "Processors".
 
+/// Whether a mistake is planted: never, but in the tests of the simulation.
+#[cfg(not(feature = "mistakes"))]
+macro_rules! mistake {
+    ($name:ident) => {
+        false
+    };
+}
+#[cfg(feature = "mistakes")]
+macro_rules! mistake {
+    ($name:ident) => {
+        $crate::mistakes::is_planted($crate::mistakes::Mistake::$name)
+    };
+}
+
+mod apply;
 mod batch;
 pub mod call;
 pub mod config;
+pub mod conformance;
 mod decide;
 mod delivery;
 pub mod embedded;
 mod emit;
 pub mod envelope;
+pub mod fault;
 pub mod host;
 mod item;
 mod lag;
+mod load;
 pub mod machine;
 mod marks;
+#[cfg(feature = "mistakes")]
+pub mod mistakes;
 pub mod outcome;
 pub mod partition;
 mod remembered;

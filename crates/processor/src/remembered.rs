@@ -21,7 +21,7 @@ impl Known {
     /// What a stored row says, if it is history for the record at `position`: a row written by that record itself, or by a later one that
     /// another owner has decided already, is not.
     pub(crate) fn from_history(row: Remembered, position: Position) -> Result<Option<Self>, prost::DecodeError> {
-        if row.position >= position {
+        if row.position >= position && !mistake!(IdRowWithoutPosition) {
             return Ok(None);
         }
         let outcome = prost::Message::decode(row.outcome)?;
@@ -55,10 +55,15 @@ impl Ids {
         asked.1.micros() <= self.complete_after && !self.recent.contains_key(asked)
     }
 
-    /// Adds what `batch` decided, and forgets the oldest above `limit` whose rows are written: those of batches up to `written`.
-    pub(crate) fn add(&mut self, asked: Asked, known: Known, batch: u64, written: u64, limit: usize) {
+    /// Adds what `batch` decided.
+    pub(crate) fn add(&mut self, asked: Asked, known: Known, batch: u64) {
         self.recent.insert(asked, known);
         self.order.push_back((batch, asked));
+    }
+
+    /// Forgets the oldest above `limit` whose rows are written: those of batches up to `written`. Only between batches: whether an id must be
+    /// looked up is found out for a whole batch before it is decided.
+    pub(crate) fn forget(&mut self, written: u64, limit: usize) {
         while self.order.len() > limit
             && let Some(&(_, oldest)) = self.order.front().filter(|(batch, _)| *batch <= written)
         {
@@ -96,8 +101,9 @@ mod tests {
     fn what_is_forgotten_is_looked_up_and_nothing_is_forgotten_before_it_is_written() {
         let mut ids = Ids::default();
         for second in 1..=4 {
-            ids.add(asked(second * SECOND), known(), second, 2, 1);
+            ids.add(asked(second * SECOND), known(), second);
         }
+        ids.forget(2, 1);
         assert!(ids.get(&asked(2 * SECOND)).is_none() && ids.must_look_up(&asked(2 * SECOND)));
         assert!(ids.get(&asked(3 * SECOND)).is_some() && !ids.must_look_up(&asked(3 * SECOND)));
         assert!(ids.get(&asked(4 * SECOND)).is_some());

@@ -30,7 +30,7 @@ impl<S: Default> Entry<S> {
 
 impl<S> Entry<S> {
     pub(crate) fn loaded(state: S, row: &StateRow) -> Self {
-        let ids = Ids::loaded(row.applied_time);
+        let ids = Ids::loaded(if mistake!(IdsCompleteAtLoad) { 0 } else { row.applied_time });
         Self { state, applied: Some(row.applied), applied_time: row.applied_time, cold: false, ids, changed: 0, used: true }
     }
 
@@ -88,7 +88,10 @@ impl<S> States<S> {
         while self.entries.len() > self.limit && looks > 0 {
             looks -= 1;
             let Some(key) = self.queue.pop_front() else { return };
-            let stays = self.entries.get_mut(&key).is_some_and(|entry| std::mem::take(&mut entry.used) || entry.changed > written);
+            let stays = self
+                .entries
+                .get_mut(&key)
+                .is_some_and(|entry| std::mem::take(&mut entry.used) || (entry.changed > written && !mistake!(DirtyKeyEvicted)));
             if stays {
                 self.queue.push_back(key);
             } else {

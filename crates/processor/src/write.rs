@@ -22,6 +22,18 @@ pub(crate) async fn run<M: Machine>(
 ) -> Result<(), GivenUp> {
     while let Some(work) = batches.recv().await {
         let began = Instant::now();
+        if mistake!(StateBeforeRows) {
+            write_states(partition, &work.states).await;
+        }
+        if mistake!(StateBeforeEmissions) {
+            write_rows(partition, &work.rows, &work.remembered).await;
+            write_states(partition, &work.states).await;
+        }
+        if mistake!(CheckpointAhead)
+            && let Some(checkpoint) = &work.checkpoint
+        {
+            write_checkpoint(partition, checkpoint.clone()).await;
+        }
         let rows = async {
             write_rows(partition, &work.rows, &work.remembered).await;
             Ok(())
@@ -33,7 +45,7 @@ pub(crate) async fn run<M: Machine>(
         written.send_replace(work.batch);
         partition.when_written.written(work.batch, &partition.deps.replies);
         if let Some(checkpoint) = work.checkpoint {
-            write_checkpoint(partition, &checkpoint).await;
+            write_checkpoint(partition, checkpoint).await;
         }
     }
     Ok(())
@@ -49,11 +61,17 @@ async fn write_rows<M: Machine>(partition: &Partition<M>, rows: &[Timed<M::Row>]
 async fn write_states<M: Machine>(partition: &Partition<M>, states: &[StateWrite]) {
     if !states.is_empty() {
         let store = &partition.deps.store;
+        if mistake!(StatesNotAcknowledged) {
+            _ = store.write_states(M::NAME, states).await;
+            return;
+        }
         until_done(&partition.deps.config, "write states", || store.write_states(M::NAME, states)).await;
     }
 }
 
-async fn write_checkpoint<M: Machine>(partition: &Partition<M>, checkpoint: &Checkpoint) {
+async fn write_checkpoint<M: Machine>(partition: &Partition<M>, checkpoint: Checkpoint) {
+    #[cfg(feature = "mistakes")]
+    let checkpoint = crate::mistakes::mixed(std::ptr::from_ref(partition).addr(), checkpoint);
     let store = &partition.deps.store;
-    until_done(&partition.deps.config, "write checkpoint", || store.write_checkpoint(M::NAME, partition.number, checkpoint)).await;
+    until_done(&partition.deps.config, "write checkpoint", || store.write_checkpoint(M::NAME, partition.number, &checkpoint)).await;
 }

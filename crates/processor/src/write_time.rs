@@ -7,7 +7,7 @@ use plaza_types::limits::SECOND;
 const AHEAD: u64 = 300 * SECOND;
 
 /// Gives write times.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WriteTimes {
     last: u64,
 }

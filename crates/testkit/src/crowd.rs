@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use plaza_client::{
-    Account, Device as NewDevice, Endpoint, Error, LiveEvent, chat, chat::content::Kind, chat::entry::Event, graph, new_id, text,
+    Account, Endpoint, Error, LiveEvent, accounts, chat, chat::content::Kind, chat::entry::Event, graph, new_id, text,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     history::{self, Conversation, Device, Entry, Final, History, Message, Sent, What},
+    people::{SOON, another_device, befriend, newcomer},
     wait::wait_for,
 };
 
@@ -34,8 +35,8 @@ pub struct Crowd {
     acknowledged: watch::Sender<u64>,
 }
 
-/// The password of every user of a crowd.
-const PASSWORD: &str = "correct horse battery";
+/// A nudge's entries: both messages, the contact, the profile.
+const ADDED: usize = 4;
 
 impl Crowd {
     /// Registers `pairs` pairs and makes each pair friends.
@@ -43,13 +44,12 @@ impl Crowd {
     /// # Errors
     /// Any refusal.
     pub async fn gather(address: &str, pairs: usize) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::new(address)?;
+        // The server is away often and never for long.
+        let endpoint = Endpoint::new(address)?.with_longest_wait(Duration::from_millis(300));
         let mut users = Vec::new();
         let mut history = History::default();
-        let tag: u32 = rand::random();
         for number in 0..pairs * 2 {
-            let handle = format!("u{tag:08x}_{number}");
-            users.push(Account::register(&endpoint, &handle, PASSWORD, &handle, &NewDevice::new("first", "test")).await?);
+            users.push(newcomer(&endpoint, &format!("user{number}")).await?);
             history.finals.push(Final { user_id: users[number].user_id().to_owned(), ..Final::default() });
         }
         for pair in 0..pairs {
@@ -96,8 +96,47 @@ impl Crowd {
         if device == 0 {
             return Ok(self.users[user].clone());
         }
-        let handle = self.users[user].user().handle.clone();
-        Ok(Account::login(&self.endpoint, &handle, PASSWORD, &NewDevice::new("second", "test")).await?)
+        Ok(another_device(&self.endpoint, &self.users[user]).await?)
+    }
+
+    /// Has every user do something through each topic and waits until all of their inboxes say so: what was to be read again before it has been
+    /// read then. Answers how many entries that adds to each inbox.
+    ///
+    /// # Errors
+    /// A refusal, or an entry that does not come.
+    pub async fn nudge(&self) -> anyhow::Result<usize> {
+        let mut expected = Vec::new();
+        for account in &self.users {
+            expected.push(inbox(account).await?.len() + ADDED);
+        }
+        for (user, account) in self.users.iter().enumerate() {
+            let peer = self.users[user ^ 1].user_id().to_owned();
+            let mut services = account.services().await?;
+            let (id, words) = (new_id(), format!("nudge {user}"));
+            let send = chat::SendMessageRequest {
+                user_id: peer.clone(),
+                client_message_id: id.clone(),
+                content: Some(text(words.as_str())),
+                ..Default::default()
+            };
+            let sent = services.chat.send_message(send).await?.into_inner();
+            let mask = |path: &str| Some(prost_types::FieldMask { paths: vec![path.to_owned()] });
+            let star = graph::UpdateContactRequest { user_id: peer, starred: true, update_mask: mask("starred"), ..Default::default() };
+            services.graph.update_contact(star).await?;
+            let rename =
+                accounts::UpdateProfileRequest { display_name: "nudged".into(), update_mask: mask("display_name"), ..Default::default() };
+            services.accounts.update_profile(rename).await?;
+            let mut history = self.history.lock().await;
+            history.sends.push(Sent { from: user, id, conversation: sent.conversation_id, acked: vec![sent.sequence], text: words });
+        }
+        for (account, expected) in self.users.iter().zip(expected) {
+            wait_for("the nudges arrive", SOON, || async {
+                let found = inbox(account).await.map_err(|error| error.to_string())?.len();
+                if found >= expected { Ok(()) } else { Err(format!("{found} of {expected}")) }
+            })
+            .await?;
+        }
+        Ok(ADDED)
     }
 
     /// After everything is quiet: reads everything there is and completes the history.
@@ -118,7 +157,7 @@ impl Crowd {
                 .map(|sent| sent.id.clone())
                 .collect();
             // Delivery follows the acknowledgement at once, but not in the same instant; what never comes is for the checker to say.
-            let inbox = wait_for("the inbox has every acknowledged message", Duration::from_secs(5), || async {
+            let inbox = wait_for("the inbox has every acknowledged message", SOON, || async {
                 let inbox = inbox(account).await.map_err(|error| (0, error.to_string()))?;
                 let got: std::collections::HashSet<_> = inbox
                     .iter()
@@ -143,35 +182,6 @@ impl Crowd {
         }
         Ok(history)
     }
-}
-
-/// Makes two users friends; answers their conversation.
-///
-/// # Errors
-/// Any refusal.
-pub async fn befriend(asker: &Account, accepter: &Account) -> anyhow::Result<String> {
-    let ask =
-        graph::SendFriendRequestRequest { user_id: accepter.user_id().into(), note: "hello".into(), source: None, request_id: new_id() };
-    asker
-        .call(|mut services| {
-            let ask = ask.clone();
-            async move { services.graph.send_friend_request(ask).await }
-        })
-        .await
-        .context("asking")?;
-    // The request travels through the log to the other side.
-    wait_for("the request arrives and is accepted", Duration::from_secs(10), || async {
-        let accept = graph::AcceptFriendRequestRequest { user_id: asker.user_id().into(), request_id: new_id() };
-        accepter
-            .call(|mut services| {
-                let accept = accept.clone();
-                async move { services.graph.accept_friend_request(accept).await }
-            })
-            .await
-            .map(drop)
-    })
-    .await?;
-    Ok(plaza_types::ConversationId::direct(asker.user_id().parse()?, accepter.user_id().parse()?).to_string())
 }
 
 async fn watch(account: Account, user: usize, history: Arc<Mutex<History>>, stop: Arc<AtomicBool>) -> anyhow::Result<()> {

@@ -4,11 +4,13 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use tokio::net::TcpStream;
+use anyhow::{Context, bail, ensure};
+use tempfile::TempDir;
+use tokio::{net::TcpStream, sync::Mutex};
 
 use crate::wait::wait_for;
 
@@ -19,17 +21,55 @@ pub struct Server {
     arguments: Vec<String>,
     port: u16,
     child: Option<Child>,
+    folder: Option<TempDir>,
+}
+
+/// One server for the tests of a file that need none of their own: started by the first, killed after the last that runs.
+pub struct Shared(Mutex<Weak<Server>>);
+
+impl Shared {
+    /// No server yet.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a default could not be a constant")]
+    pub const fn new() -> Self {
+        Self(Mutex::const_new(Weak::new()))
+    }
+
+    /// The server, as [`Server::temporary`] starts it.
+    ///
+    /// # Errors
+    /// It does not start within 30 s.
+    pub async fn get(&self, binary: &str, arguments: &[&str]) -> anyhow::Result<Arc<Server>> {
+        let mut shared = self.0.lock().await;
+        if let Some(server) = shared.upgrade() {
+            return Ok(server);
+        }
+        let server = Arc::new(Server::temporary(binary, arguments).await?);
+        *shared = Arc::downgrade(&server);
+        Ok(server)
+    }
 }
 
 impl Server {
+    /// As [`Server::start`], with data that goes when it is dropped.
+    ///
+    /// # Errors
+    /// It does not start within 30 s.
+    pub async fn temporary(binary: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut server = Self::start(binary, folder.path().join("data"), arguments).await?;
+        server.folder = Some(folder);
+        Ok(server)
+    }
+
     /// Starts this binary with this data folder and waits until it takes connections. What it prints goes to `server.log` beside the data.
     ///
     /// # Errors
     /// It does not start within 30 s.
     pub async fn start(binary: impl Into<PathBuf>, data: impl Into<PathBuf>, arguments: &[&str]) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut server = Self { binary: binary.into(), data: data.into(), arguments, port, child: None };
+        let mut server = Self { binary: binary.into(), data: data.into(), arguments, port, child: None, folder: None };
         server.restart().await?;
         Ok(server)
     }
@@ -74,6 +114,26 @@ impl Server {
         self.data.with_extension("log")
     }
 
+    /// What it printed so far.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.log_path())?)
+    }
+
+    /// Fails on a line of level WARN or ERROR, or of a panic, that has none of these texts in it.
+    ///
+    /// # Errors
+    /// The lines.
+    pub fn assert_quiet_log(&self, expected: &[&str]) -> anyhow::Result<()> {
+        let log = self.log()?;
+        let loud = |line: &&str| [" WARN ", " ERROR ", "panicked"].iter().any(|word| line.contains(word));
+        let unexpected: Vec<_> = log.lines().filter(loud).filter(|line| !expected.iter().any(|text| line.contains(text))).collect();
+        ensure!(unexpected.is_empty(), "the server logged {unexpected:#?}");
+        Ok(())
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -96,11 +156,17 @@ impl Server {
     /// # Errors
     /// It is not running, or still is after `limit`.
     pub async fn stop(&mut self, limit: Duration) -> anyhow::Result<Option<i32>> {
+        self.stop_by("TERM", limit).await
+    }
+
+    /// The same by another signal, such as `INT`.
+    ///
+    /// # Errors
+    /// As [`Server::stop`].
+    pub async fn stop_by(&mut self, signal: &str, limit: Duration) -> anyhow::Result<Option<i32>> {
         let Some(mut child) = self.child.take() else { bail!("the server is not running") };
-        let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
-        if !asked.success() {
-            bail!("kill -TERM answered {asked}");
-        }
+        let asked = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status()?;
+        ensure!(asked.success(), "kill -{signal} answered {asked}");
         let status =
             wait_for("the server stops", limit, || std::future::ready(child.try_wait().ok().flatten().ok_or("still running"))).await;
         if status.is_err() {
@@ -110,11 +176,22 @@ impl Server {
     }
 }
 
+/// A port that nobody has, and that no outgoing connection is given while the server is down.
+fn free_port() -> anyhow::Result<u16> {
+    let free = |_| {
+        let port = rand::random_range(10_000..32_000);
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    };
+    (0..1000).find_map(free).context("no port is free")
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
+        // The data goes after the process.
+        drop(self.folder.take());
     }
 }

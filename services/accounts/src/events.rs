@@ -37,13 +37,15 @@ impl Publisher {
         Self { store, log, clock, metrics }
     }
 
-    /// Returns when every change of this user that was acknowledged before, and its events, survive a power loss.
-    pub(crate) async fn publish(&self, user: UserId) -> Result<(), Error> {
+    /// Returns when every change of this user that happened before, and its events, survive a power loss. For calls that find done what an
+    /// earlier one may have left half done.
+    pub(crate) async fn publish_all(&self, user: UserId) -> Result<(), Error> {
         let events = self.store.pending_of(user).await?;
-        self.append(&events).await
+        self.publish(&events).await
     }
 
-    async fn append(&self, events: &[Pending]) -> Result<(), Error> {
+    /// Returns when everything that happened before, and these events, survive a power loss.
+    pub(crate) async fn publish(&self, events: &[Pending]) -> Result<(), Error> {
         try_join_all(events.iter().map(|event| self.log.append(self.place(event.user), record(event)))).await?;
         let (rows, log) = tokio::join!(self.store.durable(), self.log.durable());
         rows?;
@@ -88,7 +90,7 @@ impl Publisher {
             if events.is_empty() {
                 break;
             }
-            self.append(&events).await?;
+            self.publish(&events).await?;
             if events.len() < SWEEP_AT_ONCE {
                 break;
             }

@@ -70,6 +70,11 @@ impl Accounts {
         Ok(found.is_some_and(|found| found.version == device.version))
     }
 
+    /// Publishes a change that happened, and what earlier attempts may have left.
+    async fn published(&self, change: &Change, attempt: usize) -> Result<(), Error> {
+        if attempt == 0 { self.events.publish(&change.events).await } else { self.events.publish_all(change.user).await }
+    }
+
     /// The row of a user as it is to be written next.
     fn rewritten(&self, user: &User) -> Option<(u64, User)> {
         Some((user.version, User { version: self.rng.next_u64(), ..user.clone() }))
@@ -90,10 +95,10 @@ impl Accounts {
     /// Signs a device out; `false` if the user has no such device.
     pub(crate) async fn sign_out(&self, user: UserId, device: DeviceId) -> Result<bool, Error> {
         let mut found = false;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let Some(signed_in) = self.store.device(user, device).await? else {
                 // Gone, perhaps by a call that failed after its change: then its events must be in the log before this one is answered.
-                self.events.publish(user).await?;
+                self.events.publish_all(user).await?;
                 return Ok(found);
             };
             found = true;
@@ -103,7 +108,7 @@ impl Accounts {
             self.sign_out_in(&mut change, &[signed_in], now);
             change.events.push(self.event(user, now, What::ProfileChanged));
             if self.commit(&change).await? {
-                self.events.publish(user).await?;
+                self.published(&change, attempt).await?;
                 return Ok(true);
             }
         }
@@ -146,19 +151,22 @@ mod tests {
         DeviceInput { id: None, name: "phone".to_owned(), platform: "ios".to_owned() }
     }
 
-    #[tokio::test]
-    async fn a_login_runs_one_argon2_whether_the_handle_is_known_or_not() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let db = Db::open(folder.path(), Options::default()).expect("opened");
-        let accounts = accounts(&db);
-        let who = Registrant {
+    fn mei_lin() -> Registrant {
+        Registrant {
             request: ClientId::new(1, [1; 10]),
             handle: rules::handle("mei_lin").expect("a handle"),
             password: "correct horse".to_owned(),
             display_name: "Mei".to_owned(),
             device: phone(),
-        };
-        accounts.register(who, SOON).await.map(drop).expect("registered");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_runs_one_argon2_whether_the_handle_is_known_or_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(folder.path(), Options::default()).expect("opened");
+        let accounts = accounts(&db);
+        accounts.register(mei_lin(), SOON).await.map(drop).expect("registered");
         for (handle, password, good) in
             [("mei_lin", "correct horse", true), ("mei_lin", "battery staple", false), ("nobody_", "correct horse", false)]
         {
@@ -172,5 +180,22 @@ mod tests {
                 Err(other) => panic!("{other}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_sign_in_that_was_verified_before_the_password_changed_comes_too_late() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(folder.path(), Options::default()).expect("opened");
+        let accounts = accounts(&db);
+        let session = accounts.register(mei_lin(), SOON).await.map_err(|error| error.to_string()).expect("registered");
+        let verified = accounts.user(session.user.id).await.expect("read");
+        let (old, new) = ("correct horse".to_owned(), "battery staple".to_owned());
+        accounts.change_password(verified.id, session.device, old, new, SOON).await.map(drop).expect("changed");
+        let Err(Error::Api(refused)) = accounts.sign_in(verified.clone(), phone(), None).await else {
+            panic!("the password is another one")
+        };
+        assert_eq!(refused.reason(), Reason::BadCredentials);
+        let devices = accounts.devices(verified.id).await.expect("read");
+        assert_eq!(devices.iter().map(|device| device.id).collect::<Vec<_>>(), [session.device]);
     }
 }

@@ -19,8 +19,6 @@ use crate::{
 const NAME: &str = "chat.account-relay";
 const BATCH: usize = 256;
 const RETRY: Duration = Duration::from_millis(200);
-/// The rules that the inbox decides by.
-const RULES: u32 = 1;
 
 /// The relay.
 #[derive(Clone)]
@@ -114,7 +112,7 @@ fn relayed(record: &Stored, source: u32, generation: u32, inboxes: u32) -> Optio
     let account::Kind::ProfileChanged(_) = event.kind? else { return None };
     let told = inbox::Event { user: user.to_key(), event: event::profile(user) };
     let envelope = Envelope {
-        rules: RULES,
+        rules: crate::RULES,
         time: record.appended,
         origin: Some(Origin { topic: ACCOUNTS.0.to_owned(), partition: source, generation, offset: record.offset, index: 0 }),
         payload: inbox::Payload { kind: Some(inbox::Kind::Event(told)) }.encode_to_vec().into(),

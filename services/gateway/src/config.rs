@@ -14,6 +14,8 @@ pub struct Config {
     pub allow_plaintext: bool,
     /// Serve with TLS.
     pub tls: Option<Tls>,
+    /// Origins whose web pages may call by gRPC-web, such as `https://plaza.example`.
+    pub allowed_origins: Vec<String>,
     /// Answer gRPC reflection for the public services.
     pub reflection: bool,
     /// Enforce the rates of the descriptors.
@@ -48,6 +50,7 @@ impl Default for Config {
             listen: "127.0.0.1:7700".to_owned(),
             allow_plaintext: false,
             tls: None,
+            allowed_origins: Vec::new(),
             reflection: true,
             rate_limits: true,
             max_streams: 200_000,

@@ -11,6 +11,7 @@ mod reflection;
 mod revocation;
 mod service;
 mod tokens;
+mod web;
 
 pub use config::{Config, Tls};
 pub use service::{Built, Deps, build};

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
+use axum::middleware::from_fn;
 use http::Request;
 use plaza_event_log::EventLog;
 use plaza_rpc::{Peer, StackDeps, deadline, metadata, stack};
@@ -26,6 +27,7 @@ use crate::{
     reflection,
     revocation::{Follower, Revocations},
     tokens::Verifier,
+    web,
 };
 
 /// How long a caller may wait at most.
@@ -98,8 +100,13 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let door = Door { admission, verifier: Verifier::new(accounts), revocations, hub, peers, clock };
     let door = Arc::new(door);
     let router = aside.into_axum_router().fallback(move |request| door::answer(Arc::clone(&door), request));
-    let routes = stack("gateway", router.into(), &stack_deps).into_axum_router().layer(MapRequestLayer::new(shorten));
-    Ok(Built { config, supervisor, routes: routes.into() })
+    let mut router = stack("gateway", router.into(), &stack_deps).into_axum_router();
+    router = router.layer(MapRequestLayer::new(shorten)).layer(GrpcWebLayer::new());
+    if !config.allowed_origins.is_empty() {
+        let origins: Arc<[String]> = config.allowed_origins.clone().into();
+        router = router.layer(from_fn(move |request, next| web::cors(Arc::clone(&origins), request, next)));
+    }
+    Ok(Built { config, supervisor, routes: router.into() })
 }
 
 fn spawn_tasks(supervisor: &Supervisor, hub: &Arc<Hub>, chat: Peer, rng: Rng) {
@@ -165,8 +172,7 @@ impl Built {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(60)));
         let stop = self.supervisor.stopping(Stage::Accept);
         let stopped = stop.clone();
-        let served =
-            server.layer(GrpcWebLayer::new()).serve_with_incoming_shutdown(self.routes.prepare(), incoming, stop.cancelled_owned());
+        let served = server.serve_with_incoming_shutdown(self.routes.prepare(), incoming, stop.cancelled_owned());
         self.supervisor.spawn("gateway server", Stage::Calls, async move {
             tokio::select! {
                 ended = served => ended?,

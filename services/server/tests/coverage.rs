@@ -1,22 +1,14 @@
 //! Every public method, as the descriptors list them, is called without credentials, with a deadline already past, with bytes that are no
 //! message, with fields that break their rules, and with another user's ids. A method without a line here fails the test.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use plaza_client::{Account, Device, Endpoint, accounts, chat, graph, new_id, text};
-use plaza_proto::{
-    options::v1::Access,
-    policy::{self, Method},
-};
-use plaza_testkit::{crowd::befriend, server::Server};
+use plaza_proto::{options::v1::Access, policy};
+use plaza_testkit::{people::befriend, raw, server::Server};
 use prost::Message;
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
-};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// What a request that names another user's things must be answered with.
@@ -262,7 +254,7 @@ fn cases(world: &World) -> Vec<Case> {
                 send("", &user_id, new_id(), Some(text(""))),
                 send("", &user_id, new_id(), Some(text("x".repeat(16 * 1024 + 1)))),
             ],
-            Refused(send(&conversation_id, "", new_id(), Some(text("x"))), Code::FailedPrecondition),
+            Refused(send(&conversation_id, "", new_id(), Some(text("x"))), Code::NotFound),
         ),
         case(
             "/plaza.chat.v1.ChatService/ListMessages",
@@ -323,8 +315,7 @@ fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
 
 #[tokio::test]
 async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let server = Server::start(Path::new(env!("CARGO_BIN_EXE_plaza")), folder.path().join("data"), &[]).await?;
+    let server = Server::temporary(env!("CARGO_BIN_EXE_plaza"), &[]).await?;
     let endpoint = Endpoint::new(&server.address())?;
     let somebody = |handle: &'static str| {
         let endpoint = &endpoint;
@@ -336,36 +327,35 @@ async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
         settings: Some(accounts::Settings { findable_by_handle: false, moments_range: 0 }),
         update_mask: mask(&["findable_by_handle"]),
     };
-    hidden
-        .call(|mut services| {
-            let hide = hide.clone();
-            async move { services.accounts.update_settings(hide).await }
-        })
-        .await?;
+    hidden.services().await?.accounts.update_settings(hide).await?;
     let world = World {
         stranger: hidden.user_id().into(),
         stranger_device: hidden.device_id().into(),
         foreign_conversation: befriend(&one, &other).await?,
         caller,
     };
-    let channel = Channel::from_shared(server.address())?.connect_lazy();
+    let connection = raw::Connection::open(&server.address()).await?;
     let token = world.caller.access_token().await?;
     let cases = cases(&world);
 
-    let declared: BTreeSet<_> = policy::methods()
+    let (streams, declared): (BTreeSet<_>, BTreeSet<_>) = policy::methods()
         .values()
-        .filter(|method| method.is_public() && !method.client_streaming)
-        .collect::<Vec<_>>()
-        .iter()
+        .filter(|method| method.is_public())
         .map(|method| method.path.as_str())
-        .collect();
+        .partition(|path| policy::methods()[*path].client_streaming);
+    assert_eq!(streams, BTreeSet::from(["/plaza.gateway.v1.GatewayService/Connect"]), "another stream than the one in bad_input.rs: {streams:?}");
     let covered: BTreeSet<_> = cases.iter().map(|case| case.path).collect();
     assert_eq!(declared, covered, "every public method needs a line in this file");
 
     for case in &cases {
         let method = &policy::methods()[case.path];
         let call = |body: &[u8], token: Option<&str>, timeout: Option<Duration>| {
-            raw(channel.clone(), method, body.to_vec(), token.map(str::to_owned), timeout)
+            let mut request = raw::request(Bytes::copy_from_slice(body), token).expect("a token is text");
+            if let Some(timeout) = timeout {
+                request.set_timeout(timeout);
+            }
+            let connection = &connection;
+            async move { connection.unary(&method.path, request).await }
         };
         if method.policy.access() != Access::Open {
             let status = call(&[], None, None).await.expect_err(case.path);
@@ -389,59 +379,9 @@ async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
             Foreign::Silent(body) => assert!(call(body, Some(&token), None).await?.is_empty(), "{}", case.path),
         }
     }
-    Ok(())
+    server.assert_quiet_log(&[])
 }
 
 fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
-}
-
-async fn raw(channel: Channel, method: &Method, body: Vec<u8>, token: Option<String>, timeout: Option<Duration>) -> Result<Bytes, Status> {
-    let mut request = Request::new(Bytes::from(body));
-    if let Some(token) = token {
-        let value = format!("Bearer {token}").parse().map_err(|_| Status::internal("the token is not text"))?;
-        request.metadata_mut().insert("authorization", value);
-    }
-    if let Some(timeout) = timeout {
-        request.set_timeout(timeout);
-    }
-    let mut client = Grpc::new(channel);
-    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let path = method.path.parse().map_err(|_| Status::internal("the path is no path"))?;
-    Ok(client.unary(request, path, Raw).await?.into_inner())
-}
-
-/// Bytes as they are.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = buffer.remaining();
-        Ok(Some(buffer.copy_to_bytes(length)))
-    }
 }

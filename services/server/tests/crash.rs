@@ -1,7 +1,11 @@
 //! The real binary under concurrent load is killed with SIGKILL at random moments, again and again, and what its clients recorded is judged:
-//! invariants 1, 2, 3, 4, 5, 8 and 9. `PLAZA_CRASH_ROUNDS` sets the number of kills, `PLAZA_CRASH_SEED` repeats the moments of a run.
+//! invariants 1, 2, 3, 4, 5, 6, 8 and 9. `PLAZA_CRASH_ROUNDS` sets the number of kills, `PLAZA_CRASH_SEED` repeats the choices of a run.
+
+#[path = "crash/meeting.rs"]
+mod meeting;
 
 use std::{
+    future::Future,
     path::Path,
     sync::{
         Arc,
@@ -10,55 +14,127 @@ use std::{
     time::Duration,
 };
 
-use plaza_testkit::{checker, crowd::Crowd, server::Server};
+use plaza_testkit::{History, checker, crowd::Crowd, people::SOON, replay, server::Server};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::task::JoinHandle;
 
-const ROUNDS: u32 = 30;
+const BINARY: &str = env!("CARGO_BIN_EXE_plaza");
+const ROUNDS: u64 = 30;
 const PAIRS: usize = 3;
+
+/// What a kill may leave in the log: nothing but the start that follows it.
+const EXPECTED: [&str; 0] = [];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// The seed and the number of kills of a run.
+fn run(rounds: u64) -> (u64, u64) {
+    let seed = number("PLAZA_CRASH_SEED").unwrap_or_else(rand::random);
+    println!("seed {seed}: repeat with PLAZA_CRASH_SEED={seed}");
+    (seed, number("PLAZA_CRASH_ROUNDS").unwrap_or(rounds))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own task, joined by the test")]
+fn beside(load: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> JoinHandle<anyhow::Result<()>> {
+    tokio::spawn(load)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_by_kill_9() -> anyhow::Result<()> {
-    let seed = number("PLAZA_CRASH_SEED").unwrap_or_else(rand::random);
-    let rounds = number("PLAZA_CRASH_ROUNDS").map_or(ROUNDS, |rounds| u32::try_from(rounds).unwrap_or(ROUNDS));
-    println!("seed {seed}: repeat with PLAZA_CRASH_SEED={seed}");
+    let (seed, rounds) = run(ROUNDS);
     let mut rng = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let data = folder.path().join("data");
-    let mut server = Server::start(Path::new(env!("CARGO_BIN_EXE_plaza")), &data, &[]).await?;
+    let mut server = Server::start(Path::new(BINARY), &data, &[]).await?;
     let crowd = Arc::new(Crowd::gather(&server.address(), PAIRS).await?);
 
     let stop = Arc::new(AtomicBool::new(false));
     let busy = {
         let (crowd, stop) = (Arc::clone(&crowd), Arc::clone(&stop));
-        #[expect(clippy::disallowed_methods, reason = "a test's own task, joined below")]
-        tokio::spawn(async move { crowd.busy(seed, stop).await })
+        beside(async move { crowd.busy(seed, stop).await })
     };
     for _ in 0..rounds {
         // The load is what this waits for; how much of it is what makes the moments differ.
         crowd.after_sends(rng.random_range(1..200)).await;
+        if busy.is_finished() {
+            break;
+        }
         server.kill()?;
         server.restart().await?;
     }
-    crowd.after_sends(50).await;
+    if !busy.is_finished() {
+        crowd.after_sends(50).await;
+    }
     stop.store(true, Ordering::Relaxed);
     busy.await??;
 
     let history = crowd.finish().await?;
+    judge(&history, seed);
     let acked = history.sends.iter().filter(|sent| !sent.acked.is_empty()).count();
-    println!("{rounds} kills, {} sends, {acked} acknowledged", history.sends.len());
-    let violations = checker::check(&history);
-    assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
-    assert!(acked as u32 > rounds, "only {acked} sends were acknowledged: nothing was tested");
+    let shown: usize = history.devices.iter().map(|device| device.shown.len()).sum();
+    println!("{rounds} kills, {} sends, {acked} acknowledged, {shown} entries shown on live streams", history.sends.len());
+    assert!(acked as u64 > rounds, "only {acked} sends were acknowledged: nothing was tested");
+    server.assert_quiet_log(&EXPECTED)?;
 
     // Invariant 9: every topic replayed from its beginning changes nothing.
-    server.stop(Duration::from_secs(10)).await?;
-    plaza::forget_checkpoints(&data).await?;
+    server.stop(SOON).await?;
+    let forgotten = replay::forget_checkpoints(&data).await?;
+    assert!(forgotten > 0, "there was no checkpoint to forget");
     server.restart().await?;
+    let added = crowd.nudge().await?;
     let replayed = crowd.finish().await?;
-    assert_eq!(replayed.finals, history.finals, "seed {seed}: a replay changed something");
-    Ok(())
+    judge(&replayed, seed);
+    for (user, (before, after)) in history.finals.iter().zip(&replayed.finals).enumerate() {
+        let kept = before.inbox.len();
+        assert_eq!(after.inbox.len(), kept + added, "seed {seed}: the replay added to the inbox of user {user}: {:?}", &after.inbox[kept..]);
+        assert!(after.inbox.starts_with(&before.inbox), "seed {seed}: the replay changed the inbox of user {user}");
+        for (conversation, shown) in &before.conversations {
+            let now = &after.conversations[conversation];
+            assert_eq!((now.head, now.read), (shown.head + 2, shown.read), "seed {seed}: the replay changed {conversation} of user {user}");
+        }
+    }
+    server.assert_quiet_log(&EXPECTED)
+}
+
+fn judge(history: &History, seed: u64) {
+    let violations = checker::check(history);
+    assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_who_met_stay_met_after_kill_9() -> anyhow::Result<()> {
+    let (seed, rounds) = run(ROUNDS / 2);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    // Cheap passwords: what is tested is not how long a hash takes.
+    let cheap = ["--set", "accounts.password.memory_kib=64", "--set", "accounts.password.passes=1"];
+    let mut server = Server::start(Path::new(BINARY), folder.path().join("data"), &cheap).await?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let meetings: Vec<_> = (0..4)
+        .map(|number| {
+            let meetings = meeting::run(server.address(), seed.wrapping_add(number), Arc::clone(&stop));
+            #[expect(clippy::disallowed_methods, reason = "a test's own task, joined below")]
+            tokio::spawn(meetings)
+        })
+        .collect();
+    for _ in 0..rounds {
+        // Far less than a meeting takes, so that its first calls are hit too.
+        tokio::time::sleep(Duration::from_millis(rng.random_range(50..500))).await;
+        server.kill()?;
+        server.restart().await?;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut met = 0;
+    for meetings in meetings {
+        for pair in meetings.await?? {
+            pair.stay_met().await?;
+            met += 1;
+        }
+    }
+    println!("{rounds} kills, {met} pairs met");
+    assert!(met > 0, "nobody met: nothing was tested");
+    server.assert_quiet_log(&EXPECTED)
 }

@@ -63,16 +63,17 @@ fn record(value: impl Into<Bytes>) -> Record {
 async fn a_topic_keeps_its_number_and_its_partition_count() {
     let folder = tempfile::tempdir().unwrap();
     let other = Topic("other");
-    for topics in [vec![(TOPIC, 2)], vec![(other, 1), (TOPIC, 2)], vec![(TOPIC, 2), (other, 1)]] {
+    let openings = [vec![(TOPIC, 2)], vec![(other, 1), (TOPIC, 2)], vec![(TOPIC, 2), (other, 1)]];
+    for (before, topics) in openings.into_iter().enumerate() {
         let db = db(folder.path());
         let log = EmbeddedLog::open(&db, &topics, || 7).unwrap();
-        let before = log.end(OF).await.unwrap();
+        assert_eq!(log.end(OF).await.unwrap(), before as Offset);
         log.append(OF, record("record")).await.unwrap();
         if log.partitions(other) == 1 {
             log.append(TopicPartition { topic: other, partition: 0 }, record("another")).await.unwrap();
         }
         let mut reader = log.reader(OF, 0).await.unwrap();
-        for offset in 0..=before {
+        for offset in 0..=before as Offset {
             let stored = Stored { offset, appended: 7, record: record("record") };
             assert_eq!(reader.next(1).await.unwrap(), [stored]);
         }

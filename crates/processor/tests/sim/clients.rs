@@ -23,8 +23,8 @@ pub(crate) async fn caller(world: Arc<World>, user: &'static str) {
     let log = Log::new(&world);
     // A phone whose clock is off, sometimes by more than is allowed.
     let skew = world.dice.pick(&[0, 0, 0, -300, 500, 900]) * SECOND as i64;
-    for _ in 0..COMMANDS {
-        let (to, key, payload) = command(&world, user);
+    for nth in 0..COMMANDS {
+        let (to, key, payload) = command(&world, user, nth);
         let (id_of_it, first) = request(&world, skew);
         // Some wait long, some hardly at all.
         let patience = world.dice.pick(&[40, 40, 400]) * 20 * SECOND;
@@ -54,7 +54,7 @@ pub(crate) async fn caller(world: Arc<World>, user: &'static str) {
     }
 }
 
-fn command(world: &World, user: &str) -> (TopicPartition, Bytes, Bytes) {
+fn command(world: &World, user: &str, nth: usize) -> (TopicPartition, Bytes, Bytes) {
     let dice = &world.dice;
     let conversation = dice.pick(&CONVERSATIONS);
     if dice.happens(120) {
@@ -63,7 +63,8 @@ fn command(world: &World, user: &str) -> (TopicPartition, Bytes, Bytes) {
         let to = TopicPartition { topic: INBOX, partition: home(user) };
         return (to, Bytes::copy_from_slice(user.as_bytes()), read.encode_to_vec().into());
     }
-    let kind = dice.pick(&["send", "send", "send", "send", "join", "join", "leave", "nick"]).to_owned();
+    let kinds = if nth < 2 { &["join"][..] } else { &["send", "send", "send", "send", "join", "leave", "nick", "nick"] };
+    let kind = dice.pick(kinds).to_owned();
     let payload = Command { user: user.to_owned(), kind, body: dice.below(100) as u64 };
     let key = Bytes::from_static(conversation.as_bytes());
     let to = TopicPartition { topic: CHAT, partition: partition::of(&key, PARTITIONS) };

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use plaza_event_log::{Assignments, Error, EventLog, Offset, Producer, Reader, Record, Stored, Topic, TopicPartition};
+use plaza_processor::Envelope;
 use plaza_runtime::Stage;
+use prost::Message;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -31,6 +33,10 @@ pub(crate) struct Logs {
     /// How far each broker's clock is off, microseconds.
     skew: BTreeMap<TopicPartition, i64>,
     grown: Arc<Notify>,
+    /// Up to where each partition survives a power loss.
+    durable: BTreeMap<TopicPartition, Offset>,
+    /// Where the records with a reply address are.
+    asked: BTreeMap<u64, Vec<(TopicPartition, Offset)>>,
 }
 
 impl Logs {
@@ -40,6 +46,12 @@ impl Logs {
 
     pub(crate) fn end(&self, of: TopicPartition) -> Offset {
         self.records(of).last().map_or(0, |record| record.offset + 1)
+    }
+
+    /// Whether a record with this reply address would survive a power loss now.
+    pub(crate) fn is_durable(&self, call: u64) -> bool {
+        let places = self.asked.get(&call).map_or(&[][..], Vec::as_slice);
+        places.iter().any(|(of, offset)| self.durable.get(of).is_some_and(|durable| offset < durable))
     }
 
     pub(crate) fn skew(&mut self, of: TopicPartition, by: i64) {
@@ -66,6 +78,9 @@ fn push(world: &World, to: TopicPartition, record: Record) {
     let offset = logs.end(to) + if world.dice.happens(200) { world.dice.below(4) as u64 } else { 0 };
     let appended = now.saturating_add_signed(logs.skew.get(&to).copied().unwrap_or(0));
     world.say(|| format!("append {to} at {offset}"));
+    if let Some(address) = Envelope::decode(record.value.clone()).ok().and_then(|envelope| envelope.reply_to) {
+        logs.asked.entry(address.call).or_default().push((to, offset));
+    }
     logs.partitions.entry(to).or_default().push(Stored { offset, appended, record });
     logs.grown.notify_waiters();
 }
@@ -100,10 +115,12 @@ impl EventLog for Log {
         if world.fails(world.odds.append_fails) {
             return Err(unavailable());
         }
-        if world.fails(world.odds.append_fails) {
+        // Of two equal records nothing would tell which one was parked.
+        let repeats = if world.odds.poison { 0 } else { world.odds.append_fails };
+        if world.fails(repeats) {
             push_late(world, to, record.clone());
         }
-        if world.fails(world.odds.append_fails) {
+        if world.fails(repeats) {
             push(world, to, record.clone());
         }
         push(world, to, record);
@@ -139,7 +156,16 @@ impl EventLog for Log {
     }
 
     async fn durable(&self) -> Result<(), Error> {
+        let ends = {
+            let logs = self.world.logs.lock();
+            logs.partitions.keys().map(|of| (*of, logs.end(*of))).collect::<Vec<_>>()
+        };
         self.world.delay(4).await;
+        let durable = &mut self.world.logs.lock().durable;
+        for (of, end) in ends {
+            let known = durable.entry(of).or_default();
+            *known = end.max(*known);
+        }
         Ok(())
     }
 }
@@ -156,8 +182,7 @@ struct Sender {
 impl Producer for Sender {
     fn send(&self, records: Vec<(TopicPartition, Record)>) -> BoxFuture<'static, Result<(), Error>> {
         let (acknowledge, acknowledged) = oneshot::channel();
-        let (world, cut, turn, broken) =
-            (Arc::clone(&self.world), Arc::clone(&self.cut), Arc::clone(&self.turn), Arc::clone(&self.broken));
+        let (world, cut, turn, broken) = (Arc::clone(&self.world), Arc::clone(&self.cut), Arc::clone(&self.turn), Arc::clone(&self.broken));
         self.world.supervisor.spawn("producer", Stage::Producers, async move {
             let _turn = turn.lock().await;
             for (to, record) in records {

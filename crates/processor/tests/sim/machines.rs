@@ -61,12 +61,31 @@ pub(crate) struct Delivery {
 /// A row that readers see.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Row {
-    Message { conversation: String, sequence: u64, body: String },
-    Nick { conversation: String, user: String, nick: u64 },
-    Entry { user: String, cursor: u64, what: String },
-    Read { user: String, conversation: String, sequence: u64 },
+    Message {
+        conversation: String,
+        sequence: u64,
+        body: String,
+    },
+    Nick {
+        conversation: String,
+        user: String,
+        nick: u64,
+    },
+    Entry {
+        user: String,
+        cursor: u64,
+        what: String,
+    },
+    Read {
+        user: String,
+        conversation: String,
+        sequence: u64,
+    },
     /// The watermark of an inbox.
-    Head { user: String, cursor: u64 },
+    Head {
+        user: String,
+        cursor: u64,
+    },
 }
 
 impl Row {

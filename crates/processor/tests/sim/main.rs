@@ -20,16 +20,18 @@ use std::{
 };
 
 const SEEDS: u64 = 1_000;
+#[cfg(not(feature = "mistakes"))]
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
 /// The first of these seeds that breaks something, and what. Runs on all cores.
-fn first_broken(seeds: Vec<u64>) -> Option<(u64, String)> {
+fn first_broken(seeds: Vec<u64>, prepare: impl Fn() + Sync) -> Option<(u64, String)> {
     let next = AtomicU64::new(0);
     let worker = || {
         let mut broken = None;
         while broken.is_none() {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let Some(seed) = seeds.get(place as usize) else { break };
+            prepare();
             let ended = panic::catch_unwind(|| run::seed(*seed, false)).unwrap_or_else(|_| Err("panicked".to_owned()));
             broken = ended.err().map(|what| (*seed, what));
         }
@@ -67,7 +69,7 @@ fn seeds() {
     });
     let kept = REGRESSIONS.lines().filter(|line| !line.starts_with('#')).map(|line| line.trim().parse().unwrap());
     let seeds: Vec<u64> = kept.chain(range.unwrap_or(0..SEEDS)).collect();
-    if let Some((seed, what)) = first_broken(seeds) {
+    if let Some((seed, what)) = first_broken(seeds, || {}) {
         panic!("{what}\nreplay: PLAZA_SIM_SEED={seed} cargo test -p plaza-processor --test sim seeds -- --nocapture");
     }
 }

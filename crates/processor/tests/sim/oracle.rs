@@ -38,7 +38,7 @@ pub(crate) fn check(world: &World) {
     let mut meaning = Meaning::default();
     for of in partitions() {
         if of.topic == CHAT {
-            meaning.read(world, of, &Conversations { panics: false }, |payload| is_poison(payload), |_| None);
+            meaning.read(world, of, &Conversations { panics: false }, is_poison, |_| None);
         } else {
             meaning.read(world, of, &Inboxes, |_| false, Some);
         }
@@ -46,11 +46,14 @@ pub(crate) fn check(world: &World) {
     meaning.compare(world);
 }
 
+/// Deciding key, caller, request.
+type Id = (Key, Vec<u8>, Vec<u8>);
+
 /// Finds out what one partition's records are decided on the way.
 struct Reading {
     last_time: u64,
     seen: BTreeSet<Place>,
-    known: HashMap<(Key, Vec<u8>, Vec<u8>), (u64, Outcome)>,
+    known: HashMap<Id, (u64, Outcome)>,
 }
 
 impl Meaning {
@@ -107,10 +110,8 @@ impl Meaning {
             let row = tables.state(name, key).unwrap_or_default();
             let stored = machine.decode(&row).map(|state| format!("{state:?}")).unwrap_or_default();
             let expected = &self.states[&(*name, key.clone())];
-            if of.topic != INBOX || is_of(of, key) {
-                if stored != *expected {
-                    world.broken(|| format!("state of {name} {key:?}: {stored} instead of {expected}"));
-                }
+            if stored != *expected && (of.topic != INBOX || is_of(of, key)) {
+                world.broken(|| format!("state of {name} {key:?}: {stored} instead of {expected}"));
             }
         }
     }

@@ -157,9 +157,8 @@ impl Store<Row> for Simulated {
     }
 
     async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
-        let find = |tables: &Tables, id: &IdKey| {
-            tables.remembered.get(&(machine, id.key.clone(), id.caller.clone(), id.request.clone())).cloned()
-        };
+        let find =
+            |tables: &Tables, id: &IdKey| tables.remembered.get(&(machine, id.key.clone(), id.caller.clone(), id.request.clone())).cloned();
         self.read(|tables| ids.iter().map(|id| find(tables, id)).collect()).await
     }
 

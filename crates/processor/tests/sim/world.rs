@@ -10,12 +10,17 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use plaza_processor::{Outcome, ReplyTo};
+use plaza_processor::{Outcome, ReplyTo, outcome::Kind};
 use plaza_runtime::{Clock, Supervisor};
 use plaza_types::limits::SECOND;
 use tokio::time::Instant;
 
-use crate::{dice::Dice, log::Logs, machines::Shown, store::Tables};
+use crate::{
+    dice::Dice,
+    log::Logs,
+    machines::{Row, Shown},
+    store::Tables,
+};
 
 /// One millisecond of a run is this long by the clocks in it, so that ten minutes and a day matter within a second.
 const SCALE: u64 = 20 * SECOND;
@@ -71,7 +76,6 @@ pub(crate) struct Told {
 
 /// One run.
 pub(crate) struct World {
-    pub(crate) seed: u64,
     pub(crate) dice: Dice,
     pub(crate) odds: Odds,
     pub(crate) logs: Mutex<Logs>,
@@ -90,7 +94,6 @@ impl World {
         let dice = Dice::new(seed);
         let odds = Odds::draw(&dice);
         let world = Self {
-            seed,
             odds,
             logs: Mutex::default(),
             tables: Mutex::default(),
@@ -159,7 +162,25 @@ impl World {
 
     pub(crate) fn replied(&self, to: ReplyTo, outcome: &Outcome) {
         self.say(|| format!("reply {} {outcome:?}", to.call));
+        if !self.logs.lock().is_durable(to.call) {
+            self.broken(|| format!("reply {} before its record is durable", to.call));
+        }
+        if let Some(Kind::Accepted(answer)) = &outcome.kind {
+            self.read_own_write(&String::from_utf8_lossy(answer));
+        }
         self.told.lock().replies.entry(to.call).or_default().push(outcome.clone());
+    }
+
+    /// Who was told how far they have read must find it written.
+    fn read_own_write(&self, answer: &str) {
+        let mut words = answer.split(' ');
+        if let (Some(user), Some(conversation), Some(read)) = (words.next(), words.next(), words.next()) {
+            let tables = self.tables.lock();
+            let row = tables.rows.get(&format!("read {user} {conversation}"));
+            if !matches!(row, Some((_, Row::Read { sequence, .. })) if *sequence >= read.parse().unwrap_or(u64::MAX)) {
+                self.broken(|| format!("told {answer} before it can be read: {row:?}"));
+            }
+        }
     }
 
     pub(crate) fn show(&self, shown: &Shown, how: &str) {

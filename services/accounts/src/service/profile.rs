@@ -19,15 +19,19 @@ impl Accounts {
     }
 
     async fn update(&self, caller: UserId, next: impl Fn(&User) -> User + Send) -> Result<User, Error> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let user = self.user(caller).await?;
             let changed = next(&user);
             let mut change = Change::of(caller);
             change.account = Some((user.version, User { version: self.rng.next_u64(), ..changed.clone() }));
             change.events.push(self.event(caller, self.clock.now_micros(), What::ProfileChanged));
-            // A change that is there already may have been made by a call that failed afterwards: it only has to be published.
-            if changed == user || self.commit(&change).await? {
-                self.events.publish(caller).await?;
+            if changed == user {
+                // Perhaps by a call that failed after its change.
+                self.events.publish_all(caller).await?;
+                return Ok(changed);
+            }
+            if self.commit(&change).await? {
+                self.published(&change, attempt).await?;
                 return Ok(changed);
             }
         }

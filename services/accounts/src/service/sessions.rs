@@ -147,11 +147,11 @@ impl Accounts {
     }
 
     /// Signs a device of a user in whose password was verified against the row given.
-    async fn sign_in(&self, verified: User, input: DeviceInput, token: Option<Refresh>) -> Result<Session, Error> {
+    pub(super) async fn sign_in(&self, verified: User, input: DeviceInput, token: Option<Refresh>) -> Result<Session, Error> {
         let id = input.id.unwrap_or_else(|| DeviceId::new(self.clock.now_micros(), self.rng.bytes()));
         let token = token.unwrap_or_else(|| self.issuer.first(verified.id, id));
         let mut user = verified.clone();
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             if user.password != verified.password {
                 return Err(bad_credentials());
             }
@@ -181,7 +181,7 @@ impl Accounts {
                 change.events.push(self.event(user.id, now, What::ProfileChanged));
             }
             if self.commit(&change).await? {
-                self.events.publish(user.id).await?;
+                self.published(&change, attempt).await?;
                 return self.session(user, &token, now);
             }
             user = self.user(verified.id).await?;
@@ -235,12 +235,12 @@ impl Accounts {
         }
         let password = self.passwords.hash(new, within).await?;
         let token = self.issuer.first(caller, calling);
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let user = self.user(caller).await?;
             let now = self.clock.now_micros();
             if user.password == password {
                 // Done by an attempt before, whose outcome was unknown.
-                self.events.publish(caller).await?;
+                self.events.publish_all(caller).await?;
                 return self.session(user, &token, now);
             }
             if user.password != verified.password {
@@ -259,7 +259,7 @@ impl Accounts {
             self.sign_out_in(&mut change, &others, now);
             change.events.push(self.event(caller, now, What::ProfileChanged));
             if self.commit(&change).await? {
-                self.events.publish(caller).await?;
+                self.published(&change, attempt).await?;
                 return self.session(user, &token, now);
             }
         }

@@ -1,4 +1,4 @@
-//! What every store of accounts must do, whatever it is made of. The cases are listed once, in [`accounts_store_conformance`], which makes each
+//! What every store of accounts must do, whatever it is made of. The cases are listed once, in [`accounts_store_conformance`](crate::accounts_store_conformance), which makes each
 //! of them a test of one implementation.
 
 use std::sync::Arc;

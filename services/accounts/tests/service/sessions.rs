@@ -1,5 +1,7 @@
 //! Register, Login, Refresh, ChangePassword.
 
+use std::collections::HashSet;
+
 use futures::future::join_all;
 use plaza_proto::accounts::v1 as proto;
 use tonic::{Code, Status};
@@ -152,6 +154,19 @@ async fn the_twenty_first_device_signs_the_oldest_out() {
     assert_eq!(world.revoked(&first).await, std::slice::from_ref(&first.device_id));
     assert_eq!(world.profile_changes(&first).await, 20);
     assert_eq!(reason(world.refresh(&first.refresh_token).await), "REFRESH_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_sign_in_at_once_do_not_pass_the_limit() {
+    let world = World::new().await;
+    let first = world.register("mei_lin").await;
+    let outcomes = join_all((0..30).map(|_| world.login("mei_lin", PASSWORD, None))).await;
+    let good = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(outcomes.into_iter().all(|outcome| outcome.is_ok() || reason(outcome) == "UNAVAILABLE"));
+    let left = world.devices(&first).await.len();
+    assert!(left <= 20, "{left}");
+    let revoked: HashSet<_> = world.revoked(&first).await.into_iter().collect();
+    assert_eq!(left + revoked.len(), good + 1, "whoever is gone is in the log");
 }
 
 #[tokio::test]

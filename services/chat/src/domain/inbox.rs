@@ -51,6 +51,9 @@ struct Hot {
     which: Option<Which>,
 }
 
+const HOT_USER: u32 = 1;
+const HOT_MEMBER: u32 = 2;
+
 #[derive(Clone, PartialEq, prost::Oneof)]
 enum Which {
     #[prost(message, tag = "1")]
@@ -324,13 +327,18 @@ impl Machine for Inboxes {
     }
 
     fn encode(&self, state: &State, cold: bool) -> (Bytes, Option<Bytes>) {
-        let (which, membership) = match state {
-            State::New => (None, None),
-            State::User(cursors) => (Some(Which::User(cursors.clone())), None),
-            State::Member(member) => (Some(Which::Member(member.reading.clone())), Some(&member.membership)),
-        };
-        let cold = cold.then(|| membership.map(|membership| membership.encode_to_vec().into())).flatten();
-        (Hot { which }.encode_to_vec().into(), cold)
+        // As `Hot`, without a copy of what is in it: this happens for every delivery.
+        let mut hot = Vec::new();
+        let mut membership = None;
+        match state {
+            State::New => {}
+            State::User(cursors) => prost::encoding::message::encode(HOT_USER, cursors, &mut hot),
+            State::Member(member) => {
+                prost::encoding::message::encode(HOT_MEMBER, &member.reading, &mut hot);
+                membership = Some(&member.membership);
+            }
+        }
+        (hot.into(), membership.filter(|_| cold).map(|membership| membership.encode_to_vec().into()))
     }
 
     fn decode(&self, row: &StateRow) -> Result<State, prost::DecodeError> {

@@ -17,6 +17,7 @@ use plaza_runtime::{
     shutdown::{self, Limits, Signals},
 };
 use plaza_telemetry::RpcMetrics;
+use plaza_testkit::wait::wait_for;
 use plaza_topics::{ACCOUNTS, CHAT, INBOX, account, conversation};
 use plaza_types::{ClientId, ConversationId, DeviceId, UserId, partition};
 use prost::Message as _;
@@ -121,15 +122,8 @@ impl Server {
         id
     }
 
-    pub(crate) async fn until<T, S: std::fmt::Debug>(&self, what: &str, mut attempt: impl AsyncFnMut() -> Result<T, S>) -> T {
-        let end = tokio::time::Instant::now() + LIMIT;
-        loop {
-            match attempt().await {
-                Ok(value) => return value,
-                Err(seen) => assert!(tokio::time::Instant::now() < end, "{what}: last seen {seen:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    pub(crate) async fn until<T, S: std::fmt::Debug, F: Future<Output = Result<T, S>>>(&self, what: &str, attempt: impl FnMut() -> F) -> T {
+        wait_for(what, LIMIT, attempt).await.expect("in time")
     }
 
     pub(crate) async fn account_event(&self, user: UserId, kind: account::Kind) {

@@ -12,6 +12,11 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
 use crate::support::{ANSWER, Claims, Gateway, Log, NOW, Signer, authorized, reason, soon};
 
 const SEND: &str = "/plaza.chat.v1.ChatService/SendMessage";
@@ -257,6 +262,26 @@ async fn health_is_answered_here() {
 }
 
 #[tokio::test]
+async fn reflection_lists_the_public_services_unless_it_is_off() {
+    let list = || {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
+        tokio_stream::iter([request])
+    };
+    let gateway = Gateway::start(Config::default()).await;
+    let mut client = ServerReflectionClient::new(gateway.channel().await);
+    let mut answers = soon("reflection", client.server_reflection_info(list())).await.expect("answered").into_inner();
+    let answer = soon("a list", answers.message()).await.expect("no error").expect("a list").message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(names.contains(&"plaza.gateway.v1.GatewayService") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("LiveService") || name.contains("DirectoryService")), "{names:?}");
+
+    let silent = Gateway::start(Config { reflection: false, ..Config::default() }).await;
+    let refused = ServerReflectionClient::new(silent.channel().await).server_reflection_info(list()).await.expect_err("off");
+    assert_eq!((refused.code(), reason(&refused)), (Code::Unimplemented, "UNKNOWN_METHOD".to_owned()));
+}
+
+#[tokio::test]
 async fn browsers_come_by_grpc_web() {
     let gateway = Gateway::start(Config::default()).await;
     let web = tower::ServiceBuilder::new()
@@ -268,6 +293,28 @@ async fn browsers_come_by_grpc_web() {
     let answer = client.unary(authorized(body(), &gateway.token()), PathAndQuery::from_static(SEND), Raw).await.expect("an answer");
     assert_eq!(answer.into_inner(), ANSWER);
     assert_eq!(gateway.chat.take()[0].0.headers["x-plaza-user"], gateway.user.to_string());
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_call() {
+    let gateway = Gateway::start(Config { allowed_origins: vec!["https://plaza.example".into()], ..Config::default() }).await;
+    let request = |method: &str, origin: &str| {
+        let head = format!(
+            "{method} {LOGIN} HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\ncontent-type: application/grpc-web+proto\r\n"
+        );
+        [head.as_bytes(), b"content-length: 8\r\n\r\n\0\0\0\0\x03\x01\x02\x03"].concat()
+    };
+    let preflight = gateway.http1(request("OPTIONS", "https://plaza.example")).await;
+    assert!(
+        preflight.starts_with("HTTP/1.1 204") && preflight.contains("access-control-allow-origin: https://plaza.example"),
+        "{preflight}"
+    );
+    let answer = gateway.http1(request("POST", "https://plaza.example")).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status:0"), "{answer}");
+    assert!(answer.contains("access-control-expose-headers: grpc-status"), "{answer}");
+    let other = gateway.http1(request("OPTIONS", "https://other.example")).await;
+    assert!(!other.contains("access-control"), "{other}");
+    assert_eq!(gateway.accounts.take().len(), 1);
 }
 
 #[tokio::test]

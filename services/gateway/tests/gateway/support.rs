@@ -28,6 +28,7 @@ use prost::Message;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::Serialize;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::{Notify, mpsc},
 };
@@ -239,7 +240,7 @@ pub(crate) struct Gateway {
     /// The public routes without the port, for what a client's own transport would not let through.
     pub(crate) routes: Routes,
     links: mpsc::Receiver<Owner>,
-    address: String,
+    pub(crate) address: String,
 }
 
 /// Seconds since the epoch that the tests begin at.
@@ -317,6 +318,15 @@ impl Gateway {
     /// The next link to the owner of inboxes.
     pub(crate) async fn link(&mut self) -> Owner {
         soon("a link", self.links.recv()).await.expect("a running gateway")
+    }
+
+    /// Sends an HTTP/1.1 request as it is and reads what comes until the connection ends.
+    pub(crate) async fn http1(&self, request: Vec<u8>) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.address.trim_start_matches("http://")).await.expect("connected");
+        stream.write_all(&request).await.expect("sent");
+        let mut answer = Vec::new();
+        soon("an answer", stream.read_to_end(&mut answer)).await.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     pub(crate) fn stop_accepting(&self) {

@@ -1,0 +1,209 @@
+//! A machine hosted on the embedded log and tables, called as services call it.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use plaza_embedded_db::{Db, Options};
+use plaza_event_log::{EventLog, Topic, TopicPartition, embedded::EmbeddedLog};
+use plaza_processor::{
+    Announce, Caller, Checkpoint, Command, Config, Effects, Envelope, Host, HostDeps, IdKey, Input, Key, Machine, Outcome, Remembered,
+    Replies, ReplyWhen, StateRow, StateWrite, Store, StoreError, Timed, embedded::StateTables, outcome::Kind,
+};
+use plaza_runtime::{Clock, Supervisor, shutdown};
+use plaza_types::{ClientId, Reason, UserId};
+use smallvec::{SmallVec, smallvec};
+use tempfile::TempDir;
+
+const COUNTS: Topic = Topic("counts");
+const PARKED: Topic = Topic("counts.dead");
+const BOMB: u64 = 13;
+
+/// Adds what is sent to each key; panics on one number.
+struct Counts;
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Number {
+    #[prost(uint64, tag = "1")]
+    value: u64,
+}
+
+impl Machine for Counts {
+    type Payload = Number;
+    type State = Number;
+    type Row = ();
+    type Announcement = u64;
+
+    const NAME: &'static str = "counts";
+    const TOPIC: Topic = COUNTS;
+
+    fn keys(&self, record_key: &Bytes, _: &Envelope, _: &Number) -> SmallVec<[Key; 4]> {
+        smallvec![Key(record_key.clone())]
+    }
+
+    fn apply(&self, input: Input<'_, Number>, _: usize, _: &Key, state: &mut Number, effects: &mut Effects<Self>) {
+        state.value += input.payload.value;
+        assert_ne!(input.payload.value, BOMB, "a bomb");
+        effects.announce(state.value);
+        effects.reply(Outcome::accepted(state.value.to_string()), ReplyWhen::Written);
+    }
+
+    fn encode(&self, state: &Number, _: bool) -> (Bytes, Option<Bytes>) {
+        (prost::Message::encode_to_vec(state).into(), None)
+    }
+
+    fn decode(&self, row: &StateRow) -> Result<Number, prost::DecodeError> {
+        prost::Message::decode(row.hot.clone())
+    }
+}
+
+struct Tables(StateTables);
+
+#[async_trait]
+impl Store<()> for Tables {
+    async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
+        self.0.checkpoint(machine, partition).await
+    }
+
+    async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.0.write_checkpoint(machine, partition, checkpoint).await
+    }
+
+    async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
+        self.0.states(machine, keys).await
+    }
+
+    async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
+        self.0.write_states(machine, states).await
+    }
+
+    async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
+        self.0.remembered(machine, ids).await
+    }
+
+    async fn write_rows(&self, machine: &'static str, rows: &[Timed<()>], remembered: &[Timed<Remembered>]) -> Result<(), StoreError> {
+        self.0.write_rows(machine, rows, remembered, |_, _| {}).await
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    numbers: Mutex<Vec<u64>>,
+    owned: Mutex<HashSet<u32>>,
+}
+
+impl Announce<u64> for Heard {
+    fn announce(&self, _: u32, announcements: Vec<u64>) {
+        self.numbers.lock().extend(announcements);
+    }
+
+    fn assigned(&self, partition: u32) {
+        self.owned.lock().insert(partition);
+    }
+
+    fn revoked(&self, partition: u32) {
+        self.owned.lock().remove(&partition);
+    }
+}
+
+/// One process.
+struct Process {
+    log: Arc<EmbeddedLog>,
+    tables: Arc<Tables>,
+    db: Db,
+    caller: Caller,
+    heard: Arc<Heard>,
+    supervisor: Supervisor,
+}
+
+impl Process {
+    fn start(folder: &TempDir) -> Self {
+        let db = Db::open(folder.path(), Options::default()).expect("a store");
+        let clock = Clock::system();
+        let log = EmbeddedLog::open(&db, &[(COUNTS, 2), (PARKED, 2)], move || clock.now_micros()).expect("a log");
+        let tables = Arc::new(Tables(StateTables::open(&db, "test").expect("tables")));
+        let (replies, heard, supervisor) = (Replies::new(7), Arc::<Heard>::default(), Supervisor::new());
+        let deps = HostDeps {
+            log: log.clone(),
+            store: tables.clone(),
+            replies: Arc::clone(&replies),
+            announce: Some(heard.clone()),
+            supervisor: supervisor.clone(),
+            config: Config::default(),
+        };
+        Host::start(Arc::new(Counts), deps);
+        Self { caller: Caller::new(log.clone(), replies, 1), log, tables, db, heard, supervisor }
+    }
+
+    async fn add(&self, key: &'static str, value: u64, request: ClientId) -> Outcome {
+        let now = Clock::system().now_micros();
+        let command = Command {
+            topic: COUNTS,
+            key: Bytes::from_static(key.as_bytes()),
+            caller: UserId::from_bytes([1; 16]),
+            request,
+            fingerprint: value,
+            payload: prost::Message::encode_to_vec(&Number { value }).into(),
+            now,
+            deadline: now + 10_000_000,
+            traceparent: None,
+        };
+        self.caller.call(command).await.expect("a decision")
+    }
+
+    async fn stop(self) {
+        shutdown::shut_down(&self.supervisor, shutdown::Limits { total: Duration::from_secs(5), ..Default::default() }).await;
+        self.db.close().await.expect("closed");
+    }
+}
+
+fn request(number: u8) -> ClientId {
+    ClientId::new(Clock::system().now_micros(), [number; 10])
+}
+
+#[tokio::test]
+async fn a_machine_answers_remembers_and_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&folder);
+    let first = request(1);
+    assert_eq!(process.add("a", 5, first).await, Outcome::accepted("5"));
+    assert_eq!(process.add("b", 1, request(2)).await, Outcome::accepted("1"));
+    assert_eq!(process.add("a", 5, first).await, Outcome::accepted("5"), "asked again");
+    assert_eq!(process.add("a", 2, request(3)).await, Outcome::accepted("7"));
+    let reused = process.add("a", 9, first).await;
+    assert!(matches!(&reused.kind, Some(Kind::Refused(refusal)) if refusal.reason == Reason::RequestIdReused.number()), "{reused:?}");
+    assert_eq!(process.heard.owned.lock().len(), 2);
+    let mut heard = process.heard.numbers.lock().clone();
+    heard.sort_unstable();
+    assert_eq!(heard, [1, 5, 7]);
+    let ends = [0, 1].map(|partition| TopicPartition { topic: COUNTS, partition });
+    let (log, tables) = (Arc::clone(&process.log), Arc::clone(&process.tables));
+    process.stop().await;
+    for of in ends {
+        let checkpoint = tables.checkpoint("counts", of.partition).await.expect("the store works").expect("an orderly end writes one");
+        assert_eq!(checkpoint.next.offset, log.end(of).await.expect("the log works"));
+    }
+    drop((log, tables));
+
+    let process = Process::start(&folder);
+    assert_eq!(process.add("a", 5, first).await, Outcome::accepted("5"), "remembered in the store");
+    assert_eq!(process.add("a", 1, request(4)).await, Outcome::accepted("8"));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn poison_is_parked_and_its_key_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&folder);
+    assert_eq!(process.add("a", 5, request(1)).await, Outcome::accepted("5"));
+    let parked = process.add("a", BOMB, request(2)).await;
+    assert!(matches!(&parked.kind, Some(Kind::Refused(refusal)) if refusal.reason == Reason::Internal.number()), "{parked:?}");
+    assert_eq!(process.add("a", 2, request(3)).await, Outcome::accepted("7"), "nothing of the poison is left");
+    let mut dead = 0;
+    for partition in 0..2 {
+        dead += process.log.end(TopicPartition { topic: PARKED, partition }).await.expect("the log works");
+    }
+    assert_eq!(dead, 1);
+    process.stop().await;
+}

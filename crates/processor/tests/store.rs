@@ -1,0 +1,82 @@
+//! The embedded tables pass the suite of every store, also with faults around them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use plaza_embedded_db::{Db, Options};
+use plaza_processor::{
+    Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, Store, StoreError, Timed,
+    embedded::StateTables,
+    fault::{Faulty, Odds},
+};
+use plaza_runtime::Rng;
+use tempfile::TempDir;
+
+struct Embedded(StateTables);
+
+#[async_trait]
+impl Store<()> for Embedded {
+    async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
+        self.0.checkpoint(machine, partition).await
+    }
+
+    async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.0.write_checkpoint(machine, partition, checkpoint).await
+    }
+
+    async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
+        self.0.states(machine, keys).await
+    }
+
+    async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
+        self.0.write_states(machine, states).await
+    }
+
+    async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
+        self.0.remembered(machine, ids).await
+    }
+
+    async fn write_rows(&self, machine: &'static str, rows: &[Timed<()>], remembered: &[Timed<Remembered>]) -> Result<(), StoreError> {
+        self.0.write_rows(machine, rows, remembered, |_, _| {}).await
+    }
+}
+
+fn open() -> (Embedded, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = Db::open(folder.path(), Options::default()).expect("a store");
+    (Embedded(StateTables::open(&db, "test").expect("tables")), folder)
+}
+
+mod plain {
+    plaza_processor::store_conformance!((), super::open);
+}
+
+mod with_late_writes {
+    use super::*;
+
+    fn open() -> (Faulty<()>, TempDir) {
+        let (inner, folder) = super::open();
+        (Faulty::new(Arc::new(inner), Rng::seeded(7), Odds { before: 0, after: 0, late: 1000 }), folder)
+    }
+
+    plaza_processor::store_conformance!((), open);
+}
+
+#[tokio::test]
+async fn a_failed_write_is_sometimes_done() {
+    let (inner, _folder) = open();
+    let store: Faulty<()> = Faulty::new(Arc::new(inner), Rng::seeded(3), Odds { before: 300, after: 300, late: 300 });
+    let (mut done, mut not_done) = (0, 0);
+    for partition in 0..100 {
+        let checkpoint = Checkpoint { last_time: 1, ..Checkpoint::default() };
+        if store.write_checkpoint("machine", partition, &checkpoint).await.is_err() {
+            let found = loop {
+                if let Ok(found) = store.checkpoint("machine", partition).await {
+                    break found;
+                }
+            };
+            *if found.is_some() { &mut done } else { &mut not_done } += 1;
+        }
+    }
+    assert!(done > 5 && not_done > 5, "{done} done, {not_done} not");
+}

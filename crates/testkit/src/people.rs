@@ -1,0 +1,65 @@
+//! People for tests: newcomers with handles that nobody else has, and how they become friends.
+
+use std::time::Duration;
+
+use plaza_client::{Account, Device, Endpoint, Error, graph, new_id};
+
+use crate::wait::wait_for;
+
+/// The password of everybody here.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// How long anything that follows from a call at once may take on a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Registers somebody; the name comes back with something random behind it.
+///
+/// # Errors
+/// Any refusal.
+pub async fn newcomer(endpoint: &Endpoint, name: &str) -> Result<Account, Error> {
+    let handle = format!("{name}_{:08x}", rand::random::<u32>());
+    Account::register(endpoint, &handle, PASSWORD, name, &Device::new("first", "test")).await
+}
+
+/// Signs in another device of somebody.
+///
+/// # Errors
+/// Any refusal.
+pub async fn another_device(endpoint: &Endpoint, account: &Account) -> Result<Account, Error> {
+    Account::login(endpoint, &account.user().handle, PASSWORD, &Device::new("another", "test")).await
+}
+
+/// Makes two users friends; answers their conversation.
+///
+/// # Errors
+/// Any refusal.
+pub async fn befriend(asker: &Account, accepter: &Account) -> anyhow::Result<String> {
+    let ask = graph::SendFriendRequestRequest { user_id: accepter.user_id().into(), note: "hello".into(), source: None, request_id: new_id() };
+    asker
+        .call(|mut services| {
+            let ask = ask.clone();
+            async move { services.graph.send_friend_request(ask).await }
+        })
+        .await?;
+    // The request travels through the log to the other side.
+    wait_for("the request arrives and is accepted", SOON, || async {
+        let accept = graph::AcceptFriendRequestRequest { user_id: asker.user_id().into(), request_id: new_id() };
+        accepter
+            .call(|mut services| {
+                let accept = accept.clone();
+                async move { services.graph.accept_friend_request(accept).await }
+            })
+            .await
+            .map(drop)
+    })
+    .await?;
+    conversation_of(asker, accepter)
+}
+
+/// The direct conversation of two users.
+///
+/// # Errors
+/// Their ids are none.
+pub fn conversation_of(one: &Account, other: &Account) -> anyhow::Result<String> {
+    Ok(plaza_types::ConversationId::direct(one.user_id().parse()?, other.user_id().parse()?).to_string())
+}

@@ -37,6 +37,9 @@ impl Default for Options {
     }
 }
 
+// With two or more, an idle worker and one that waits for a compaction hand its message to and fro without end (fjall 3.1.13).
+const WORKERS: usize = 1;
+
 /// The engine and the lock that must be held for as long as the engine may write.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<(fjall::Database, File), OpenError> {
     let folder = |source| OpenError::Folder { path: path.to_owned(), source };
@@ -69,6 +72,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 fn database(path: &Path, store: &Path, options: &Options) -> Result<fjall::Database, OpenError> {
     fjall::Database::builder(store)
         .cache_size(options.cache_bytes)
+        .worker_threads(WORKERS)
         .max_journaling_size(options.journal_limit_bytes.max(MIN_JOURNAL_BYTES))
         .open()
         .map_err(|error| match error {

@@ -11,9 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
-use plaza_client::{
-    Account, Endpoint, Error, LiveEvent, accounts, chat, chat::content::Kind, chat::entry::Event, graph, new_id, text,
-};
+use plaza_client::{Account, Endpoint, Error, LiveEvent, accounts, chat, chat::content::Kind, chat::entry::Event, graph, new_id, text};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Mutex, watch},

@@ -34,7 +34,8 @@ pub async fn another_device(endpoint: &Endpoint, account: &Account) -> Result<Ac
 /// # Errors
 /// Any refusal.
 pub async fn befriend(asker: &Account, accepter: &Account) -> anyhow::Result<String> {
-    let ask = graph::SendFriendRequestRequest { user_id: accepter.user_id().into(), note: "hello".into(), source: None, request_id: new_id() };
+    let ask =
+        graph::SendFriendRequestRequest { user_id: accepter.user_id().into(), note: "hello".into(), source: None, request_id: new_id() };
     asker
         .call(|mut services| {
             let ask = ask.clone();

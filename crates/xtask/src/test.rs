@@ -20,7 +20,7 @@ const STEPS: [Step; 8] = [
     }),
     ("tests", |root| command::run(root, "cargo", &["test", "--workspace"], &[])),
     ("mistakes", |root| {
-        let arguments = ["test", "--package", "plaza-processor", "--features", "mistakes", "--test", "mistakes"];
+        let arguments = ["test", "--package", "plaza-processor", "--features", "mistakes", "--test", "sim"];
         command::run(root, "cargo", &arguments, &[])
     }),
     ("lockfile", |root| {

@@ -12,8 +12,8 @@ pub struct Config {
     pub listen: String,
     /// Serve without TLS on an address that others can reach, because something in front ends the encryption.
     pub allow_plaintext: bool,
-    /// Serve with TLS.
-    pub tls: Option<Tls>,
+    /// Serve with TLS, if it is set.
+    pub tls: Tls,
     /// Origins whose web pages may call by gRPC-web, such as `https://plaza.example`.
     pub allowed_origins: Vec<String>,
     /// Answer gRPC reflection for the public services.
@@ -34,14 +34,21 @@ pub struct Config {
     pub drain_ms: u64,
 }
 
-/// Where the certificate is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Where the certificate is; without either there is no TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Tls {
-    /// PEM file with the certificate chain.
+    /// PEM file with the certificate chain; empty is none.
     pub certificate: PathBuf,
-    /// PEM file with the private key.
+    /// PEM file with the private key; empty is none.
     pub key: PathBuf,
+}
+
+impl Tls {
+    /// Whether connections are to be encrypted.
+    pub(crate) fn is_set(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
 }
 
 impl Default for Config {
@@ -49,7 +56,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:7700".to_owned(),
             allow_plaintext: false,
-            tls: None,
+            tls: Tls::default(),
             allowed_origins: Vec::new(),
             reflection: true,
             rate_limits: true,
@@ -76,6 +83,9 @@ impl Config {
             times.into_iter().filter(|(_, millis)| *millis < 10).map(|(key, _)| (key, "must be at least 10")).collect();
         if self.max_streams_per_connection == 0 {
             violations.push(("max_streams_per_connection", "must be at least 1"));
+        }
+        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
+            violations.push(("tls", "needs both certificate and key"));
         }
         violations
     }
@@ -104,7 +114,9 @@ mod tests {
     #[test]
     fn the_default_is_valid_and_what_is_wrong_is_named() {
         assert!(Config::default().violations().is_empty());
-        let wrong = Config { heartbeat_ms: 0, max_streams_per_connection: 0, ..Config::default() };
-        assert_eq!(wrong.violations().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), ["heartbeat_ms", "max_streams_per_connection"]);
+        let tls = Tls { certificate: "chain.pem".into(), ..Tls::default() };
+        let wrong = Config { heartbeat_ms: 0, max_streams_per_connection: 0, tls, ..Config::default() };
+        let keys: Vec<_> = wrong.violations().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["heartbeat_ms", "max_streams_per_connection", "tls"]);
     }
 }

@@ -151,7 +151,7 @@ impl Built {
         let address = listener.local_addr()?;
         let config = self.config;
         ensure!(
-            config.tls.is_some() || config.allow_plaintext || address.ip().is_loopback(),
+            config.tls.is_set() || config.allow_plaintext || address.ip().is_loopback(),
             "{address} can be reached by others: set gateway.tls, or gateway.allow_plaintext = true where something in front encrypts"
         );
         let mut server = Server::builder()
@@ -164,7 +164,8 @@ impl Built {
             .max_concurrent_streams(config.max_streams_per_connection)
             // Above what is refused with a reason, so that the reason can be given.
             .http2_max_header_list_size(64 * 1024);
-        if let Some(tls) = &config.tls {
+        if config.tls.is_set() {
+            let tls = &config.tls;
             let certificate = std::fs::read(&tls.certificate).with_context(|| format!("cannot read {}", tls.certificate.display()))?;
             let key = std::fs::read(&tls.key).with_context(|| format!("cannot read {}", tls.key.display()))?;
             server = server.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)))?;

@@ -343,7 +343,11 @@ async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
         .filter(|method| method.is_public())
         .map(|method| method.path.as_str())
         .partition(|path| policy::methods()[*path].client_streaming);
-    assert_eq!(streams, BTreeSet::from(["/plaza.gateway.v1.GatewayService/Connect"]), "another stream than the one in bad_input.rs: {streams:?}");
+    assert_eq!(
+        streams,
+        BTreeSet::from(["/plaza.gateway.v1.GatewayService/Connect"]),
+        "another stream than the one in bad_input.rs: {streams:?}"
+    );
     let covered: BTreeSet<_> = cases.iter().map(|case| case.path).collect();
     assert_eq!(declared, covered, "every public method needs a line in this file");
 

@@ -88,7 +88,12 @@ async fn nothing_acknowledged_is_lost_by_kill_9() -> anyhow::Result<()> {
     judge(&replayed, seed);
     for (user, (before, after)) in history.finals.iter().zip(&replayed.finals).enumerate() {
         let kept = before.inbox.len();
-        assert_eq!(after.inbox.len(), kept + added, "seed {seed}: the replay added to the inbox of user {user}: {:?}", &after.inbox[kept..]);
+        assert_eq!(
+            after.inbox.len(),
+            kept + added,
+            "seed {seed}: the replay added to the inbox of user {user}: {:?}",
+            &after.inbox[kept..]
+        );
         assert!(after.inbox.starts_with(&before.inbox), "seed {seed}: the replay changed the inbox of user {user}");
         for (conversation, shown) in &before.conversations {
             let now = &after.conversations[conversation];

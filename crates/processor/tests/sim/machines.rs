@@ -66,6 +66,7 @@ pub(crate) enum Row {
         sequence: u64,
         body: String,
     },
+    /// The last nickname taken in a conversation: one row that all members write.
     Nick {
         conversation: String,
         user: String,
@@ -92,7 +93,7 @@ impl Row {
     pub(crate) fn place(&self) -> String {
         match self {
             Self::Message { conversation, sequence, .. } => format!("message {conversation} {sequence}"),
-            Self::Nick { conversation, user, .. } => format!("nick {conversation} {user}"),
+            Self::Nick { conversation, .. } => format!("nick {conversation}"),
             Self::Entry { user, cursor, .. } => format!("entry {user} {cursor}"),
             Self::Read { user, conversation, .. } => format!("read {user} {conversation}"),
             Self::Head { user, .. } => format!("head {user}"),

@@ -222,7 +222,11 @@ impl Pair {
             person.is_registered().await?;
         }
         ensure!(decided!(asker, send_friend_request, self.asked.0)? == self.asked.1, "another answer than {:?}", self.asked.1);
-        ensure!(decided!(accepter, accept_friend_request, self.accepted.0)? == self.accepted.1, "another answer than {:?}", self.accepted.1);
+        ensure!(
+            decided!(accepter, accept_friend_request, self.accepted.0)? == self.accepted.1,
+            "another answer than {:?}",
+            self.accepted.1
+        );
         let other = graph::SendFriendRequestRequest { note: "another note".into(), ..self.asked.0.clone() };
         let refused = decided!(asker, send_friend_request, other);
         ensure!(matches!(&refused, Err(error) if error.reason() == "REQUEST_ID_REUSED"), "the id with another note: {refused:?}");
@@ -246,9 +250,8 @@ async fn accept(accepter: &Account, asker: &Account) -> anyhow::Result<Accepted>
             })
             .await
             .map_err(|error| error.to_string())?;
-        let pending = |request: &graph::FriendRequest| {
-            request.user_id == asker.user_id() && request.state() == graph::RequestState::Pending
-        };
+        let pending =
+            |request: &graph::FriendRequest| request.user_id == asker.user_id() && request.state() == graph::RequestState::Pending;
         if page.requests.iter().any(pending) { Ok(()) } else { Err(format!("{:?}", page.requests)) }
     });
     request.await?;
@@ -280,8 +283,6 @@ async fn side(one: &Account, other: &Account) -> Result<Side, Error> {
         Err(Error::Refused { code: Code::NotFound, .. }) => false,
         Err(error) => return Err(error),
     };
-    let blocked = one
-        .call(|mut services| async move { services.graph.list_blocked(graph::ListBlockedRequest::default()).await })
-        .await?;
+    let blocked = one.call(|mut services| async move { services.graph.list_blocked(graph::ListBlockedRequest::default()).await }).await?;
     Ok(Side { lists, blocks: blocked.user_ids.iter().any(|user| user == other.user_id()) })
 }

@@ -19,6 +19,9 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
+/// Bytes that a stream, and that a connection, may have on the way to it.
+const WINDOW: u32 = 64 * 1024;
+
 /// One HTTP/2 connection; clones share it.
 #[derive(Clone)]
 pub struct Connection {
@@ -34,7 +37,10 @@ impl Connection {
     pub async fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address.trim_start_matches("http://")).await?;
         stream.set_nodelay(true)?;
-        let (requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        // What a stream that is not read holds here is little, so that the server feels it soon.
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        let (requests, connection) = http2.handshake(TokioIo::new(stream)).await?;
         #[expect(clippy::disallowed_methods, reason = "ends with the connection")]
         tokio::spawn(connection);
         Ok(Self { requests, origin: address.parse()? })

@@ -62,7 +62,7 @@ pub struct Side {
     /// The other, 16 bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub other: Bytes,
-    /// Counts the changes of this edge in its owner's state, from 1.
+    /// Grows with every change of this edge: the count of all changes of its owner's edges, from 1.
     #[prost(uint64, tag = "3")]
     pub version: u64,
     /// The one lists the other.

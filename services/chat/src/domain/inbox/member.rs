@@ -14,7 +14,7 @@ pub struct Reading {
     /// Up to where.
     #[prost(uint64, tag = "1")]
     pub read: u64,
-    /// The user's own messages above that, in order, at most [`RUNS`] stretches.
+    /// The user's own messages above that, in order, at most 512 stretches.
     #[prost(message, repeated, tag = "2")]
     pub runs: Vec<Run>,
     /// The newest message that calls the user; 0 for none.

@@ -92,6 +92,19 @@ impl Validate for Config {
         if self.data_dir.as_os_str().is_empty() {
             errors.push(Problem::new("data_dir", "must not be empty"));
         }
+        let password = &self.accounts.password;
+        let least = [
+            ("accounts.password.memory_kib", u64::from(password.memory_kib), 8),
+            ("accounts.password.passes", u64::from(password.passes), 1),
+            ("accounts.password.queue_per_thread", password.queue_per_thread as u64, 1),
+            ("graph.calls", self.graph.calls as u64, 1),
+            ("chat.calls_under_way", self.chat.calls_under_way as u64, 1),
+            ("chat.link_bytes", self.chat.link_bytes as u64, 64 << 10),
+            ("embedded.journal_bytes", self.embedded.journal_bytes, 16 << 20),
+        ];
+        for (key, _, least) in least.into_iter().filter(|(_, value, least)| value < least) {
+            errors.push(Problem::new(key, format!("must be at least {least}")));
+        }
         for (key, why) in self.gateway.violations() {
             errors.push(Problem::new(format!("gateway.{key}"), why));
         }
@@ -108,9 +121,6 @@ impl Validate for Embedded {
     fn validate(&self, errors: &mut Vec<Problem>) {
         if !(1..=64).contains(&self.partitions) {
             errors.push(Problem::new("partitions", "must be 1 to 64"));
-        }
-        if self.journal_bytes < 16 << 20 {
-            errors.push(Problem::new("journal_bytes", "must be at least 16777216"));
         }
     }
 }

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let config = match load(&arguments) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("plaza: the configuration is refused\n{problems}");
+            eprintln!("plaza: {problems}");
             return ExitCode::from(2);
         }
     };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use plaza_client::{
     Account, Endpoint, LiveEvent, To, chat,
     chat::entry::Event,
-    gateway::{ConnectRequest, ConnectResponse, Hello, connect_request::Frame, connect_response::Frame as Answer},
+    gateway::{ConnectRequest, ConnectResponse, Hello, Ping, connect_request::Frame, connect_response::Frame as Answer},
     new_id, text,
 };
 use plaza_testkit::{
@@ -182,7 +182,11 @@ async fn every_device_gets_every_entry_once_and_in_order() -> anyhow::Result<()>
     let inboxes = futures::future::try_join_all(inboxes).await?;
     while let Some(seen) = watching.join_next().await {
         let seen = seen??;
-        ensure!(seen.iter().map(|entry| entry.cursor).eq(1..=seen.len() as u64), "cursors {:?}", seen.iter().map(|e| e.cursor).collect::<Vec<_>>());
+        ensure!(
+            seen.iter().map(|entry| entry.cursor).eq(1..=seen.len() as u64),
+            "cursors {:?}",
+            seen.iter().map(|e| e.cursor).collect::<Vec<_>>()
+        );
         ensure!(inboxes.iter().any(|inbox| inbox[..] == seen[..]), "a device saw something else than its inbox");
         devices += 1;
     }
@@ -232,6 +236,12 @@ async fn a_device_that_does_not_read_is_cut_off_and_goes_on_by_its_cursor() -> a
     println!("{} MiB more for {} MiB not read; the slowest of {MESSAGES} took {slowest:?}", grown >> 20, all >> 20);
     ensure!(grown < all / 2, "{grown} bytes more for {all} bytes that nobody read");
 
+    // The time after which they are cut off has to pass; the one who reads is there all the while.
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(4) {
+        reader.say(Frame::Ping(Ping { nonce: 1 })).await?;
+        reader.until(|answer| matches!(answer, Answer::Pong(_)).then_some(())).await?;
+    }
     for mut device in silent {
         let mut cursor = before;
         let status = loop {

@@ -289,7 +289,8 @@ async fn it_stops_in_time_with_open_streams_and_starts_again() -> anyhow::Result
         let open = || stream::once(std::future::ready(hello.clone().into()));
         let connection = Connection::open(&server.address()).await?;
         const CONNECT: &str = "/plaza.gateway.v1.GatewayService/Connect";
-        let silent = connection.streaming(CONNECT, raw::request(futures::StreamExt::chain(open(), stream::pending()), Some(&token))?).await?;
+        let silent =
+            connection.streaming(CONNECT, raw::request(futures::StreamExt::chain(open(), stream::pending()), Some(&token))?).await?;
         let mut reading =
             connection.streaming(CONNECT, raw::request(futures::StreamExt::chain(open(), stream::pending()), Some(&token))?).await?;
         ada.send(To::User(bob.user_id().into()), text(format!("before {signal}"))).await?;
@@ -306,10 +307,7 @@ async fn it_stops_in_time_with_open_streams_and_starts_again() -> anyhow::Result
 
         server.restart().await?;
         let sync = plaza_client::chat::SyncRequest { cursor: 0, page_size: 200 };
-        let inbox = bob
-            .call(|mut services| async move { services.chat.sync(sync).await })
-            .await?
-            .entries;
+        let inbox = bob.call(|mut services| async move { services.chat.sync(sync).await }).await?.entries;
         let messages = inbox.iter().filter(|entry| matches!(entry.event, Some(plaza_client::chat::entry::Event::Message(_)))).count();
         ensure!(messages == number, "{messages} messages after {number} stops");
     }

@@ -1,19 +1,34 @@
 //! The floors' server: the same methods as Plaza's, each doing only what nobody can do without. It checks nothing, decides nothing, stores
 //! nothing but the appended bytes. Two users are friends when their numbers differ in the last bit.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::BoxFuture};
 use plaza_embedded_db::{Batch, Db, Keyspace, Options};
 use plaza_proto::{
     chat::v1::{self as chat, chat_service_server as chat_server},
-    gateway::v1::{self as gateway, connect_request, connect_response, gateway_service_server as gateway_server},
+    gateway::v1::{self as gateway, connect_request, connect_response},
 };
 use prost::Message;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    codec::{BufferSettings, Codec},
+    server::{NamedService, StreamingService},
+    transport::Server,
+};
+use tonic_prost::{ProstDecoder, ProstEncoder};
 
 use crate::commit::GroupCommit;
 
@@ -45,7 +60,7 @@ pub(crate) async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()>
     Server::builder()
         .tcp_nodelay(true)
         .add_service(chat_server::ChatServiceServer::new(floor.clone()))
-        .add_service(gateway_server::GatewayServiceServer::new(floor))
+        .add_service(Connect(floor))
         .serve(listen)
         .await?;
     Ok(())
@@ -121,11 +136,66 @@ impl chat_server::ChatService for Floor {
     }
 }
 
-#[tonic::async_trait]
-impl gateway_server::GatewayService for Floor {
-    type ConnectStream = Pin<Box<dyn Stream<Item = Result<gateway::ConnectResponse, Status>> + Send>>;
+/// Connect with buffers as small as tonic lets them be: a bare stream, tuned for many idle ones.
+#[derive(Clone)]
+struct Connect(Floor);
 
-    async fn connect(&self, request: Request<Streaming<gateway::ConnectRequest>>) -> Result<Response<Self::ConnectStream>, Status> {
+/// Initial and largest buffer of a frame, bytes.
+fn buffers() -> BufferSettings {
+    BufferSettings::new(256, 4096)
+}
+
+struct Tuned;
+
+impl Codec for Tuned {
+    type Encode = gateway::ConnectResponse;
+    type Decode = gateway::ConnectRequest;
+    type Encoder = ProstEncoder<Self::Encode>;
+    type Decoder = ProstDecoder<Self::Decode>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstEncoder::new(buffers())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(buffers())
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Connect {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let connect = self.clone();
+        Box::pin(async move { Ok(tonic::server::Grpc::new(Tuned).streaming(connect, request).await) })
+    }
+}
+
+impl NamedService for Connect {
+    const NAME: &'static str = "plaza.gateway.v1.GatewayService";
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<gateway::ConnectResponse, Status>> + Send>>;
+
+impl StreamingService<gateway::ConnectRequest> for Connect {
+    type Response = gateway::ConnectResponse;
+    type ResponseStream = Answers;
+    type Future = BoxFuture<'static, Result<Response<Answers>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<gateway::ConnectRequest>>) -> Self::Future {
+        let floor = self.0.clone();
+        Box::pin(async move { floor.connect(request).await })
+    }
+}
+
+impl Floor {
+    async fn connect(&self, request: Request<Streaming<gateway::ConnectRequest>>) -> Result<Response<Answers>, Status> {
         let me = who(&request);
         let (frames, queue) = mpsc::channel(256);
         let floor = self.clone();
@@ -153,9 +223,7 @@ impl gateway_server::GatewayService for Floor {
         tokio::spawn(answers);
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
     }
-}
 
-impl Floor {
     async fn deliver(&self, own: &Frames, send: chat::SendMessageRequest) {
         if self.commit.append(send.encode_to_vec().into()).await.is_err() {
             return;

@@ -19,12 +19,16 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+/// What can be measured.
+const PARTS: [&str; 9] = ["ack", "throughput", "sync", "login", "idle", "peers-a", "peers-b", "peers-d", "restart"];
+
 /// Measures the server against its floors. Without a part: all of them.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
     floor: Option<Internal>,
-    /// ack, throughput, sync, login, idle, restart, peers-a, peers-b, peers-d.
+    /// Which parts.
+    #[arg(value_parser = PARTS)]
     parts: Vec<String>,
     /// The server to measure.
     #[arg(long, default_value = "target/release/plaza")]

@@ -33,6 +33,8 @@ pub struct Crowd {
     acknowledged: watch::Sender<u64>,
 }
 
+/// Bytes that are added to some texts.
+const LONG: usize = 15 << 10;
 /// A nudge's entries: both messages, the contact, the profile.
 const ADDED: usize = 4;
 
@@ -231,7 +233,11 @@ impl Sending {
                 id: new_id(),
                 conversation: String::new(),
                 acked: Vec::new(),
-                text: format!("{user}/{}", rng.random::<u64>()),
+                text: format!(
+                    "{user}/{}{}",
+                    rng.random::<u64>(),
+                    "-".repeat(if rng.random_ratio(1, 4) { rng.random_range(0..LONG) } else { 0 })
+                ),
             };
             let request = chat::SendMessageRequest {
                 user_id: peer.clone(),

@@ -79,6 +79,19 @@ impl Server {
     /// # Errors
     /// It does not start within 30 s.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.launch()?;
+        wait_for("the server takes connections", Duration::from_secs(30), || async {
+            TcpStream::connect(("127.0.0.1", self.port)).await.map(drop)
+        })
+        .await
+        .with_context(|| std::fs::read_to_string(self.log_path()).unwrap_or_default())
+    }
+
+    /// Starts it again without waiting for it: it can be killed while it starts.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let child = Command::new(&self.binary)
             .args(&self.arguments)
@@ -89,11 +102,7 @@ impl Server {
             .spawn()
             .with_context(|| format!("starting {}", self.binary.display()))?;
         self.child = Some(child);
-        wait_for("the server takes connections", Duration::from_secs(30), || async {
-            TcpStream::connect(("127.0.0.1", self.port)).await.map(drop)
-        })
-        .await
-        .with_context(|| std::fs::read_to_string(self.log_path()).unwrap_or_default())
+        Ok(())
     }
 
     /// Its address for clients.

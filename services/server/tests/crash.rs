@@ -16,10 +16,11 @@ use std::{
 
 use plaza_testkit::{History, checker, crowd::Crowd, people::SOON, replay, server::Server};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plaza");
-const ROUNDS: u64 = 30;
+const ROUNDS: u64 = 50;
+const MEETING_ROUNDS: u64 = 30;
 const PAIRS: usize = 3;
 
 /// What a kill may leave in the log: nothing but the start that follows it.
@@ -47,7 +48,9 @@ async fn nothing_acknowledged_is_lost_by_kill_9() -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let data = folder.path().join("data");
-    let mut server = Server::start(Path::new(BINARY), &data, &[]).await?;
+    // As small as it can be, so that memory is written out in the middle of it.
+    let small = ["--set", "embedded.journal_bytes=16777216", "--set", "chat.cache_bytes=65536"];
+    let mut server = Server::start(Path::new(BINARY), &data, &small).await?;
     let crowd = Arc::new(Crowd::gather(&server.address(), PAIRS).await?);
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -57,11 +60,17 @@ async fn nothing_acknowledged_is_lost_by_kill_9() -> anyhow::Result<()> {
     };
     for _ in 0..rounds {
         // The load is what this waits for; how much of it is what makes the moments differ.
-        crowd.after_sends(rng.random_range(1..200)).await;
+        crowd.after_sends(rng.random_range(0..200)).await;
         if busy.is_finished() {
             break;
         }
         server.kill()?;
+        if rng.random_ratio(1, 4) {
+            server.launch()?;
+            // Not to wait for anything, but to hit any moment of the start.
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..400))).await;
+            server.kill()?;
+        }
         server.restart().await?;
     }
     if !busy.is_finished() {
@@ -110,7 +119,7 @@ fn judge(history: &History, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_who_met_stay_met_after_kill_9() -> anyhow::Result<()> {
-    let (seed, rounds) = run(ROUNDS / 2);
+    let (seed, rounds) = run(MEETING_ROUNDS);
     let mut rng = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     // Cheap passwords: what is tested is not how long a hash takes.
@@ -118,16 +127,20 @@ async fn people_who_met_stay_met_after_kill_9() -> anyhow::Result<()> {
     let mut server = Server::start(Path::new(BINARY), folder.path().join("data"), &cheap).await?;
 
     let stop = Arc::new(AtomicBool::new(false));
+    let (progress, mut progressed) = watch::channel(0);
     let meetings: Vec<_> = (0..4)
         .map(|number| {
-            let meetings = meeting::run(server.address(), seed.wrapping_add(number), Arc::clone(&stop));
+            let meetings = meeting::run(server.address(), seed.wrapping_add(number), progress.clone(), Arc::clone(&stop));
             #[expect(clippy::disallowed_methods, reason = "a test's own task, joined below")]
             tokio::spawn(meetings)
         })
         .collect();
     for _ in 0..rounds {
-        // Far less than a meeting takes, so that its first calls are hit too.
-        tokio::time::sleep(Duration::from_millis(rng.random_range(50..500))).await;
+        // A step of one of them; the others are in the middle of theirs.
+        let until = *progressed.borrow() + rng.random_range(1..4);
+        if timeout(SOON, progressed.wait_for(|steps| *steps >= until)).await.is_err() {
+            break;
+        }
         server.kill()?;
         server.restart().await?;
     }

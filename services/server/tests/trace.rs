@@ -108,7 +108,8 @@ async fn one_trace_follows_a_send_through_the_log_to_its_delivery() -> anyhow::R
     expected.sort();
     expect(&spans, FRAME, &expected).await?;
 
-    let private = spans.finished().iter().any(|span| format!("{span:?}").contains("by a call") || format!("{span:?}").contains("on the stream"));
+    let private =
+        spans.finished().iter().any(|span| format!("{span:?}").contains("by a call") || format!("{span:?}").contains("on the stream"));
     ensure!(!private, "a span says what a message says");
     drop(live);
     shutdown::shut_down(&supervisor, config.shutdown).await;

@@ -20,6 +20,7 @@ use plaza_testkit::{
     wait::wait_for,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::watch;
 use tonic::{Code, transport::Channel};
 
 /// What each pair does after it met.
@@ -47,13 +48,16 @@ struct Person {
     account: Account,
 }
 
-/// Has pair after pair meet until told to stop.
-pub(crate) async fn run(address: String, seed: u64, stop: Arc<AtomicBool>) -> anyhow::Result<Vec<Pair>> {
+/// Has pair after pair meet until told to stop; counts what is done.
+pub(crate) async fn run(address: String, seed: u64, progress: watch::Sender<u64>, stop: Arc<AtomicBool>) -> anyhow::Result<Vec<Pair>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut pairs = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let mut pair = Pair::meet(&address).await?;
+        let people = [Person::register(&address).await?, Person::register(&address).await?];
+        progress.send_modify(|steps| *steps += 1);
+        let mut pair = Pair::meet(people).await?;
         for _ in 0..STEPS {
+            progress.send_modify(|steps| *steps += 1);
             pair.step(&mut rng).await?;
         }
         pairs.push(pair);
@@ -135,8 +139,7 @@ async fn register(channel: &Channel, request: &accounts::RegisterRequest) -> Res
 }
 
 impl Pair {
-    async fn meet(address: &str) -> anyhow::Result<Self> {
-        let people = [Person::register(address).await?, Person::register(address).await?];
+    async fn meet(people: [Person; 2]) -> anyhow::Result<Self> {
         let [asker, accepter] = [&people[0].account, &people[1].account];
         let ask = graph::SendFriendRequestRequest {
             user_id: accepter.user_id().into(),

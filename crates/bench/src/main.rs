@@ -30,9 +30,9 @@ struct Arguments {
     /// Which parts.
     #[arg(value_parser = PARTS)]
     parts: Vec<String>,
-    /// The server to measure.
-    #[arg(long, default_value = "target/release/plaza")]
-    server: PathBuf,
+    /// The server to measure: without, the one built beside this program.
+    #[arg(long)]
+    server: Option<PathBuf>,
     /// Messages in the log before the restart.
     #[arg(long, default_value_t = 1_000_000)]
     messages: u64,
@@ -64,7 +64,10 @@ async fn main() -> anyhow::Result<()> {
     let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == part);
     let mut report = measure::Report::default();
     report.note("fdatasync_ms_p50", commit::fdatasync_p50_ms()?);
-    let server = &arguments.server;
+    let server = &match arguments.server {
+        Some(server) => server,
+        None => std::env::current_exe()?.with_file_name("plaza"),
+    };
     if wanted("ack") {
         latency::run(server, &mut report).await?;
     }

@@ -56,9 +56,10 @@ fn main() -> anyhow::Result<()> {
         Arguments::Test { only } => test::run(&root, only.as_deref()),
         Arguments::Check => check::run(&root),
         Arguments::Bench { parts } => {
-            command::run(&root, "cargo", &["build", "--release", "--package", "plaza", "--package", "plaza-bench"], &[])?;
-            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            command::run(&root, "target/release/plaza-bench", &parts, &[])
+            command::run(&root, "cargo", &["build", "--release", "--package", "plaza"], &[])?;
+            let mut arguments = vec!["run", "--release", "--package", "plaza-bench", "--"];
+            arguments.extend(parts.iter().map(String::as_str));
+            command::run(&root, "cargo", &arguments, &[])
         }
         Arguments::Sim { what: Sim::Replay { seed } } => sim(&root, ("PLAZA_SIM_SEED", seed.to_string())),
         Arguments::Sim { what: Sim::Range { from, to } } => sim(&root, ("PLAZA_SIM_SEEDS", format!("{from}..{to}"))),

@@ -197,7 +197,8 @@ async fn two_who_both_ask_are_friends() -> anyhow::Result<()> {
         let (one, other) = (newcomer(&world.endpoint, "one").await?, newcomer(&world.endpoint, "other").await?);
         if at_once {
             let (first, second) = tokio::join!(ask(&one, &other), ask(&other, &one));
-            (first?, second?);
+            first?;
+            second?;
         } else {
             ensure!(ask(&one, &other).await? == graph::RequestState::Pending, "accepted by nobody");
             let list = graph::ListFriendRequestsRequest { r#box: graph::RequestBox::Received.into(), ..Default::default() };

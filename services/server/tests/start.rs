@@ -225,7 +225,7 @@ fn everything_wrong_with_the_configuration_is_said_at_once() -> anyhow::Result<(
             ("gateway.tls", "key"),
             ("no equals sign", "key=value"),
         ] {
-            let named = said.lines().any(|line| line.trim_start().starts_with(&format!("{key}")) && line.contains(origin));
+            let named = said.lines().any(|line| line.trim_start().starts_with(key) && line.contains(origin));
             ensure!(named, "no line names {key} and {origin}: {said}");
         }
     }

@@ -21,7 +21,7 @@ use plaza_testkit::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Request, Response, Status, transport::Channel};
 
 /// What each pair does after it met.
 const STEPS: usize = 6;
@@ -46,6 +46,9 @@ struct Person {
     endpoint: Endpoint,
     registered: accounts::RegisterRequest,
     account: Account,
+    /// The newest refresh token of a device that does nothing but refresh.
+    refresh: String,
+    named: String,
 }
 
 /// Has pair after pair meet until told to stop; counts what is done.
@@ -107,12 +110,48 @@ impl Person {
         ensure!(user == again, "{handle} was registered as {user}, then as {again}");
         let account = Account::login(&endpoint, &handle, PASSWORD, &Device::new("second", "test")).await?;
         ensure!(account.user_id() == user, "{handle} was registered as {user} and signed in as {}", account.user_id());
-        Ok(Self { channel, endpoint, registered, account })
+        let refreshes = Account::login(&endpoint, &handle, PASSWORD, &Device::new("refreshes", "test")).await?;
+        let refresh = refreshes.credentials().await.refresh_token;
+        Ok(Self { channel, endpoint, registered, account, refresh, named: handle })
+    }
+
+    /// Refreshes and takes another name. A reply that is lost leaves neither half done.
+    async fn go_on(&mut self) -> anyhow::Result<()> {
+        let (first, again) = (self.refreshed().await?, self.refreshed().await?);
+        ensure!(first == again, "a refresh token had two successors");
+        self.refresh = first;
+        let name = format!("name {}", rand::random::<u32>());
+        let rename = accounts::UpdateProfileRequest {
+            display_name: name.clone(),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into()] }),
+            ..Default::default()
+        };
+        self.account
+            .call(|mut services| {
+                let rename = rename.clone();
+                async move { services.accounts.update_profile(rename).await }
+            })
+            .await?;
+        self.named = name;
+        Ok(())
+    }
+
+    async fn refreshed(&self) -> Result<String, Error> {
+        let request = accounts::RefreshRequest { refresh_token: self.refresh.clone() };
+        let ask = |request| {
+            let mut accounts = AccountsServiceClient::new(self.channel.clone());
+            async move { accounts.refresh(request).await }
+        };
+        Ok(until_decided(&request, ask).await?.session.unwrap_or_default().refresh_token)
     }
 
     /// An acknowledged registration can sign in, asked again it is the same, and its id is no other's.
     async fn is_registered(&self) -> anyhow::Result<()> {
         let handle = &self.registered.handle;
+        self.refreshed().await.context("the newest refresh token is not good")?;
+        let me = self.account.call(|mut services| async move { services.accounts.get_me(accounts::GetMeRequest {}).await }).await?;
+        let name = me.user.unwrap_or_default().display_name;
+        ensure!(name == self.named, "{handle} is named {name}, and was last named {}", self.named);
         let again = register(&self.channel, &self.registered).await?;
         ensure!(again == self.account.user_id(), "{handle} is {again}, and was {}", self.account.user_id());
         let login = Account::login(&self.endpoint, handle, PASSWORD, &Device::new("third", "test")).await?;
@@ -126,16 +165,31 @@ impl Person {
 
 /// Asks until it is decided; answers the user's id.
 async fn register(channel: &Channel, request: &accounts::RegisterRequest) -> Result<String, Error> {
-    let registered = wait_for("the registration is decided", SOON, || async {
-        let mut call = tonic::Request::new(request.clone());
-        call.set_timeout(Duration::from_secs(10));
-        match AccountsServiceClient::new(channel.clone()).register(call).await.map_err(Error::from) {
-            Err(Error::Unavailable(why)) => Err(why),
-            decided => Ok(decided),
+    let ask = |request| {
+        let mut accounts = AccountsServiceClient::new(channel.clone());
+        async move { accounts.register(request).await }
+    };
+    let session = until_decided(request, ask).await?.session;
+    Ok(session.unwrap_or_default().user.unwrap_or_default().user_id)
+}
+
+/// A call without a session, again and again.
+async fn until_decided<Q: Clone, A, F>(request: &Q, mut ask: impl FnMut(Request<Q>) -> F) -> Result<A, Error>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let decided = wait_for("the call is decided", SOON, || {
+        let mut request = Request::new(request.clone());
+        request.set_timeout(Duration::from_secs(10));
+        let answer = ask(request);
+        async {
+            match answer.await.map_err(Error::from) {
+                Err(Error::Unavailable(why)) => Err(why),
+                decided => Ok(decided),
+            }
         }
     });
-    let session = registered.await.map_err(|error| Error::Unavailable(error.to_string()))??.into_inner().session.unwrap_or_default();
-    Ok(session.user.unwrap_or_default().user_id)
+    Ok(decided.await.map_err(|error| Error::Unavailable(error.to_string()))??.into_inner())
 }
 
 impl Pair {
@@ -162,6 +216,7 @@ impl Pair {
     /// One of the things the two can do as they stand.
     async fn step(&mut self, rng: &mut StdRng) -> anyhow::Result<()> {
         let actor = rng.random_range(0..2);
+        self.people[actor].go_on().await?;
         let other = actor ^ 1;
         let [me, them] = [&self.people[actor].account, &self.people[other].account];
         let user_id = them.user_id().to_owned();

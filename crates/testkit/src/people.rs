@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plaza_client::{Account, Device, Endpoint, Error, graph, new_id};
+use plaza_client::{Account, Device, Endpoint, Error, chat, chat::entry::Event, graph, new_id};
 
 use crate::wait::wait_for;
 
@@ -29,7 +29,7 @@ pub async fn another_device(endpoint: &Endpoint, account: &Account) -> Result<Ac
     Account::login(endpoint, &account.user().handle, PASSWORD, &Device::new("another", "test")).await
 }
 
-/// Makes two users friends; answers their conversation.
+/// Makes two users friends who were none before; answers their conversation once both were told all of it.
 ///
 /// # Errors
 /// Any refusal.
@@ -54,7 +54,32 @@ pub async fn befriend(asker: &Account, accepter: &Account) -> anyhow::Result<Str
             .map(drop)
     })
     .await?;
-    conversation_of(asker, accepter)
+    let conversation = conversation_of(asker, accepter)?;
+    for (one, other) in [(asker, accepter), (accepter, asker)] {
+        wait_for("both were told", SOON, || was_told(one, other, &conversation)).await?;
+    }
+    Ok(conversation)
+}
+
+/// Of the request, the contact and the conversation.
+async fn was_told(one: &Account, other: &Account, conversation: &str) -> Result<(), String> {
+    let (mut cursor, mut told) = (0, [false; 3]);
+    loop {
+        let sync = chat::SyncRequest { cursor, page_size: 200 };
+        let page = one.call(|mut services| async move { services.chat.sync(sync).await }).await.map_err(|error| error.to_string())?;
+        for event in page.entries.iter().filter_map(|entry| entry.event.as_ref()) {
+            match event {
+                Event::FriendRequest(request) => told[0] |= request.user_id == other.user_id(),
+                Event::ContactChanged(contact) => told[1] |= contact.user_id == other.user_id(),
+                Event::MembershipChanged(members) => told[2] |= members.conversation_id == conversation,
+                _ => {}
+            }
+        }
+        cursor = page.next_cursor;
+        if !page.more {
+            return if told == [true; 3] { Ok(()) } else { Err(format!("request, contact, conversation: {told:?}")) };
+        }
+    }
 }
 
 /// The direct conversation of two users.

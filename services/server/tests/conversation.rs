@@ -1,7 +1,7 @@
 //! What holds across services in a direct conversation: who may write as friendship changes, what counts as unread, what the list shows, and
 //! that nobody learns what only the other does.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use plaza_client::{
@@ -11,9 +11,11 @@ use plaza_client::{
 };
 use plaza_testkit::{
     people::{SOON, another_device, befriend, conversation_of, newcomer},
+    raw::{self, Connection},
     server::{Server, Shared},
     wait::wait_for,
 };
+use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -393,5 +395,47 @@ async fn a_message_may_be_a_place_a_card_or_a_link_may_quote_and_may_call_somebo
     };
     let status = chat.send_message(quote_of_nothing).await.expect_err("there is no such message");
     ensure!((status.code(), reason(&status).as_str()) == (Code::InvalidArgument, "INVALID_ARGUMENT"), "{status:?}");
+    world.server.assert_quiet_log(&[])
+}
+
+#[tokio::test]
+async fn a_send_that_ran_out_of_time_is_decided_once() -> anyhow::Result<()> {
+    const MESSAGES: u64 = 40;
+    let world = World::new().await?;
+    let mut chat = world.ada.services().await?.chat;
+    let (connection, token) = (Connection::open(&world.server.address()).await?, world.ada.access_token().await?);
+    let mut late = 0;
+    for number in 1..=MESSAGES {
+        let send = chat::SendMessageRequest {
+            conversation_id: world.conversation.clone(),
+            client_message_id: new_id(),
+            content: Some(text(format!("{number}"))),
+            ..Default::default()
+        };
+        // From far too little time to enough of it.
+        let mut hasty = raw::request(send.encode_to_vec().into(), Some(&token))?;
+        hasty.set_timeout(Duration::from_micros(number * 100));
+        let first = connection.unary("/plaza.chat.v1.ChatService/SendMessage", hasty).await;
+        let again = chat.send_message(send).await?.into_inner();
+        ensure!(again.sequence == number, "message {number} became {again:?}");
+        match first {
+            Ok(first) => ensure!(first == again.encode_to_vec(), "answered {first:?}, then {again:?}"),
+            Err(status) => {
+                let code = status.code();
+                ensure!(matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+                late += 1;
+            }
+        }
+    }
+    ensure!(late > 0, "every send had time enough: nothing was tested");
+    let texts: Vec<_> = arrives(&world.bob, "the last one arrives", |event| says(event, "40"))
+        .await?
+        .into_iter()
+        .filter_map(|entry| match entry.event {
+            Some(Event::Message(message)) => Some(message.sequence),
+            _ => None,
+        })
+        .collect();
+    ensure!(texts == (1..=MESSAGES).collect::<Vec<_>>(), "{texts:?}");
     world.server.assert_quiet_log(&[])
 }

@@ -2,11 +2,17 @@
 
 use std::{path::Path, time::Instant};
 
+use anyhow::Context;
+
 use crate::{check, command, proto};
 
 type Step = (&'static str, fn(&Path) -> anyhow::Result<()>);
 
 const STEPS: [Step; 8] = [
+    ("lockfile", |root| {
+        let resolved = command::output(root, "cargo", &["metadata", "--locked", "--quiet", "--format-version", "1"]);
+        resolved.map(drop).context("Cargo.lock does not fit the manifests")
+    }),
     ("format", |root| command::run(root, "cargo", &["fmt", "--all", "--check"], &[])),
     ("check", check::run),
     ("proto", proto::run),
@@ -22,9 +28,6 @@ const STEPS: [Step; 8] = [
     ("mistakes", |root| {
         let arguments = ["test", "--package", "plaza-processor", "--features", "mistakes", "--test", "sim"];
         command::run(root, "cargo", &arguments, &[])
-    }),
-    ("lockfile", |root| {
-        command::run(root, "cargo", &["metadata", "--quiet", "--locked", "--no-deps", "--format-version", "1"], &[]).map(drop)
     }),
 ];
 

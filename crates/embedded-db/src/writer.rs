@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use fjall::PersistMode;
+use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -17,8 +18,14 @@ use crate::{
     queue::{End, Entry, Position, Queue, Work},
 };
 
+/// Memory for merged rows that are likely to be written again.
+const KNOWN_BYTES: usize = 4 << 20;
+/// What one of them costs beyond its key and value.
+const KNOWN_OVERHEAD_BYTES: usize = 128;
+
 pub(crate) struct Writer {
     database: fjall::Database,
+    group: Group,
     queue: Arc<Queue>,
     committed: Position,
     synced: Position,
@@ -28,7 +35,8 @@ type Decision = (oneshot::Sender<bool>, bool);
 
 impl Writer {
     pub(crate) fn new(database: fjall::Database, queue: Arc<Queue>) -> Self {
-        Self { database, queue, committed: Position::default(), synced: Position::default() }
+        let group = Group::new(database.clone());
+        Self { database, group, queue, committed: Position::default(), synced: Position::default() }
     }
 
     /// Writes until the queue is closed and empty, or until the first failure.
@@ -77,13 +85,12 @@ impl Writer {
         Ok(())
     }
 
-    fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Decision>, fjall::Error> {
+    fn apply(&mut self, entries: Vec<Entry>) -> Result<Vec<Decision>, fjall::Error> {
         let mut decisions = Vec::new();
-        let mut group = Group::new(&self.database);
         for entry in entries {
             if let Some(condition) = entry.condition {
                 // The condition must see what stands before it in the queue.
-                std::mem::replace(&mut group, Group::new(&self.database)).commit()?;
+                self.group.commit()?;
                 let holds = all_hold(&condition.expects)?;
                 decisions.push((condition.decision, holds));
                 if !holds {
@@ -91,10 +98,10 @@ impl Writer {
                 }
             }
             for operation in entry.batch.operations {
-                group.add(operation)?;
+                self.group.add(operation)?;
             }
         }
-        group.commit()?;
+        self.group.commit()?;
         Ok(decisions)
     }
 
@@ -123,14 +130,30 @@ fn all_hold(expects: &[Expect]) -> Result<bool, fjall::Error> {
 
 /// Batches applied together: all of them survive a crash, or none.
 struct Group {
+    database: fjall::Database,
     batch: fjall::OwnedWriteBatch,
-    /// The winning writes so far, by keyspace and key.
-    merged: HashMap<(u64, Bytes), (fjall::Keyspace, Bytes)>,
+    /// The winning writes so far.
+    merged: HashMap<RowKey, (fjall::Keyspace, Bytes), DefaultHashBuilder>,
+    /// What was merged lately. Most such rows are written again and again, and to look one up in the engine costs as much as to write it.
+    known: Cache<RowKey, Bytes, ByLength>,
+}
+
+/// A keyspace's number, and a key in it.
+type RowKey = (u64, Bytes);
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<RowKey, Bytes> for ByLength {
+    fn weight(&self, (_, key): &RowKey, stored: &Bytes) -> u64 {
+        (KNOWN_OVERHEAD_BYTES + key.len() + stored.len()) as u64
+    }
 }
 
 impl Group {
-    fn new(database: &fjall::Database) -> Self {
-        Self { batch: database.batch().durability(Some(PersistMode::Buffer)), merged: HashMap::new() }
+    fn new(database: fjall::Database) -> Self {
+        let known = Cache::with_weighter(KNOWN_BYTES / (2 * KNOWN_OVERHEAD_BYTES), KNOWN_BYTES as u64, ByLength);
+        Self { batch: begin(&database), database, merged: HashMap::default(), known }
     }
 
     fn add(&mut self, operation: Operation) -> Result<(), fjall::Error> {
@@ -146,8 +169,11 @@ impl Group {
                     }
                 }
                 hash_map::Entry::Vacant(vacant) => {
-                    let found = rows.get(&vacant.key().1)?;
-                    if found.is_none_or(|found| found[..] < stored[..]) {
+                    let wins = match self.known.get(vacant.key()) {
+                        Some(known) => *known < stored,
+                        None => rows.get(&vacant.key().1)?.is_none_or(|found| found[..] < stored[..]),
+                    };
+                    if wins {
                         vacant.insert((rows, stored));
                     }
                 }
@@ -156,12 +182,18 @@ impl Group {
         Ok(())
     }
 
-    fn commit(mut self) -> Result<(), fjall::Error> {
-        for ((_, key), (rows, stored)) in self.merged {
-            self.batch.insert(&rows, &key[..], &stored[..]);
+    fn commit(&mut self) -> Result<(), fjall::Error> {
+        let mut batch = std::mem::replace(&mut self.batch, begin(&self.database));
+        for (key, (rows, stored)) in self.merged.drain() {
+            batch.insert(&rows, &key.1[..], &stored[..]);
+            self.known.insert(key, stored);
         }
-        self.batch.commit()
+        batch.commit()
     }
+}
+
+fn begin(database: &fjall::Database) -> fjall::OwnedWriteBatch {
+    database.batch().durability(Some(PersistMode::Buffer))
 }
 
 struct PublishEnd {

@@ -74,8 +74,8 @@ impl<M: Machine> Decider<'_, M> {
                 effected.reply(item.envelope.reply_to, internal(), ReplyWhen::Written);
             }
         }
-        if !(panicked && mistake!(ParkedWithoutState)) && entry.apply(item.position, item.time, self.batch) {
-            effected.changed.push(key.clone());
+        if !(panicked && mistake!(ParkedWithoutState)) && entry.apply(item.position, item.time) {
+            self.changed.push(key.clone());
         }
         entry.cold |= self.effects.cold;
         self.collect(item, place, effected);

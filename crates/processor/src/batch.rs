@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use plaza_event_log::{Error, Record, TopicPartition};
 
-use crate::{Checkpoint, Key, Machine, Outcome, Remembered, ReplyTo, ReplyWhen, StateWrite, Timed, delivery::Reply};
+use crate::{Checkpoint, Machine, Outcome, Remembered, ReplyTo, ReplyWhen, StateWrite, Timed, delivery::Reply};
 
 /// Everything that follows from a batch's records, in log order.
 pub(crate) struct Effected<M: Machine> {
@@ -13,8 +13,6 @@ pub(crate) struct Effected<M: Machine> {
     pub(crate) when_decided: Vec<Reply>,
     pub(crate) when_written: Vec<Reply>,
     pub(crate) announcements: Vec<M::Announcement>,
-    /// The keys whose state changed, each once.
-    pub(crate) changed: Vec<Key>,
     pub(crate) records: usize,
     pub(crate) applied: u64,
     pub(crate) skipped: u64,
@@ -30,7 +28,6 @@ impl<M: Machine> Default for Effected<M> {
             when_decided: Vec::new(),
             when_written: Vec::new(),
             announcements: Vec::new(),
-            changed: Vec::new(),
             records: 0,
             applied: 0,
             skipped: 0,
@@ -65,7 +62,7 @@ pub(crate) struct Work<R> {
     pub(crate) emitted: Option<BoxFuture<'static, Result<(), Error>>>,
     pub(crate) rows: Vec<Timed<R>>,
     pub(crate) remembered: Vec<Timed<Remembered>>,
-    /// As of the end of the batch.
+    /// As of the end of the batch; only now and then.
     pub(crate) states: Vec<StateWrite>,
     /// As of the end of the batch; only now and then.
     pub(crate) checkpoint: Option<Checkpoint>,

@@ -17,7 +17,7 @@ pub struct Config {
     pub states: usize,
     /// Request ids kept in memory for each state.
     pub remembered: usize,
-    /// A checkpoint is written after this many records,
+    /// Changed states and a checkpoint are written after this many records or changed states,
     pub checkpoint_records: usize,
     /// or after this time, whichever comes first, and at an orderly end.
     pub checkpoint_every: Duration,

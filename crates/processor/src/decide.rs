@@ -35,6 +35,8 @@ pub(crate) struct Decider<'a, M: Machine> {
     pub(crate) times: WriteTimes,
     pub(crate) marks: Marks,
     pub(crate) states: States<M::State>,
+    /// The keys whose states changed since states were last handed on, each once.
+    pub(crate) changed: Vec<Key>,
     /// Empty between any two calls of `apply`.
     pub(crate) effects: Effects<M>,
     /// The number of the batch, from 1.
@@ -71,6 +73,7 @@ impl<'a, M: Machine> Decider<'a, M> {
             times: WriteTimes::after(if mistake!(WriteTimeNotRestored) { 0 } else { checkpoint.last_time }),
             marks: Marks::new(checkpoint.marks),
             states: initial_states(partition),
+            changed: Vec::new(),
             effects: Effects::default(),
             batch: 0,
             since_checkpoint: 0,
@@ -112,7 +115,7 @@ impl<'a, M: Machine> Decider<'a, M> {
             }
         }
         self.batch += 1;
-        let work = Work { checkpoint: Some(self.checkpoint()), ..Work::empty(self.batch) };
+        let work = Work { states: self.state_writes(), checkpoint: Some(self.checkpoint()), ..Work::empty(self.batch) };
         self.hand_on(None, work).await;
         Ok(())
     }
@@ -223,13 +226,10 @@ impl<'a, M: Machine> Decider<'a, M> {
         metrics.duplicates(effected.duplicates);
         self.partition.progress.is_at(self.next.offset, self.backlog.front().map(|record| record.appended));
         let emitted = (!effected.emissions.is_empty()).then(|| self.producer.send(effected.emissions));
-        let written = *self.out.written.borrow();
-        let states = effected.changed.into_iter().map(|key| self.state_write(key, written)).collect();
-        self.states.evict(written);
         self.since_checkpoint += effected.records;
-        let config = &self.partition.deps.config;
-        let due = self.since_checkpoint >= config.checkpoint_records || self.last_checkpoint.elapsed() >= config.checkpoint_every;
-        let checkpoint = due.then(|| self.checkpoint());
+        let (states, checkpoint) =
+            if self.is_checkpoint_due() { (self.state_writes(), Some(self.checkpoint())) } else { (Vec::new(), None) };
+        self.states.evict(*self.out.written.borrow());
         #[cfg(feature = "mistakes")]
         crate::mistakes::note_live(
             std::ptr::from_ref(self.partition).addr(),
@@ -244,11 +244,28 @@ impl<'a, M: Machine> Decider<'a, M> {
         (tells.then_some(Told { batch, replies, announcements }), work)
     }
 
+    fn is_checkpoint_due(&self) -> bool {
+        let config = &self.partition.deps.config;
+        // Without its states the record that was set aside would panic again when the next one that panics is.
+        let was_suspect = self.suspect.is_some_and(|suspect| suspect + 1 == self.next.offset);
+        was_suspect
+            || self.since_checkpoint.max(self.changed.len()) >= config.checkpoint_records
+            || self.last_checkpoint.elapsed() >= config.checkpoint_every
+    }
+
+    /// All changed states. Only a checkpoint needs them: what is above it is applied again from the states before it. A busy key's state is so
+    /// written once for hundreds of records.
+    fn state_writes(&mut self) -> Vec<StateWrite> {
+        let written = *self.out.written.borrow();
+        let keys = std::mem::take(&mut self.changed);
+        keys.into_iter().map(|key| self.state_write(key, written)).collect()
+    }
+
     fn state_write(&mut self, key: Key, written: u64) -> StateWrite {
         let entry = self.states.of(&key);
         entry.ids.forget(written, self.partition.deps.config.remembered);
         let (hot, cold) = self.partition.machine.encode(&entry.state, std::mem::take(&mut entry.cold));
-        let row = entry.row(hot);
+        let row = entry.row(hot, self.batch);
         StateWrite { key, time: row.applied_time, row, cold }
     }
 

@@ -200,10 +200,12 @@ async fn poison_is_parked_and_its_key_goes_on() {
     let parked = process.add("a", BOMB, request(2)).await;
     assert!(matches!(&parked.kind, Some(Kind::Refused(refusal)) if refusal.reason == Reason::Internal.number()), "{parked:?}");
     assert_eq!(process.add("a", 2, request(3)).await, Outcome::accepted("7"), "nothing of the poison is left");
+    let parked = process.add("a", BOMB, request(4)).await;
+    assert!(matches!(&parked.kind, Some(Kind::Refused(_))), "the first one is not decided again: {parked:?}");
     let mut dead = 0;
     for partition in 0..2 {
         dead += process.log.end(TopicPartition { topic: PARKED, partition }).await.expect("the log works");
     }
-    assert_eq!(dead, 1);
+    assert_eq!(dead, 2);
     process.stop().await;
 }

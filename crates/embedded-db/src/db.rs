@@ -60,7 +60,8 @@ impl Db {
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let (database, lock) = open::open(dir, &options)?;
         let queue = Arc::new(Queue::new(options.queue_limit_bytes, options.linger_max));
-        let writer = Writer::new(database.clone(), queue.clone());
+        let writer = Writer::new(database.clone(), queue.clone())
+            .map_err(|error| OpenError::Store { path: dir.to_owned(), source: Box::new(error) })?;
         let thread = std::thread::Builder::new()
             .name("db-writer".to_owned())
             .spawn(|| writer.run())

@@ -13,6 +13,7 @@
 mod batch;
 mod db;
 mod error;
+mod journal;
 mod keyspace;
 mod open;
 mod queue;
@@ -22,6 +23,7 @@ mod writer;
 pub use batch::{Batch, Expect};
 pub use db::{BusyGuard, Db, Stats};
 pub use error::{Error, OpenError};
+pub use journal::JournalError;
 pub use keyspace::{Keyspace, Rows};
 pub use open::Options;
 pub use queue::Position;

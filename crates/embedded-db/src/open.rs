@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::OpenError;
+use crate::{OpenError, journal};
 
 /// The smallest limit the engine accepts: one journal file.
 const MIN_JOURNAL_BYTES: u64 = 64 << 20;
@@ -56,6 +56,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(fjall::Database, F
         fs::rename(&unfinished, &store).map_err(folder)?;
         sync_folder(path).map_err(folder)?;
     }
+    journal::mend(&store).map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
     Ok((database(path, &store, options)?, lock))
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, hash_map},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::{
     Expect,
     batch::{Action, Operation},
+    journal::{self, Marker},
     queue::{End, Entry, Position, Queue, Work},
 };
 
@@ -34,9 +36,13 @@ pub(crate) struct Writer {
 type Decision = (oneshot::Sender<bool>, bool);
 
 impl Writer {
-    pub(crate) fn new(database: fjall::Database, queue: Arc<Queue>) -> Self {
-        let group = Group::new(database.clone());
-        Self { database, group, queue, committed: Position::default(), synced: Position::default() }
+    /// Goes on behind what was recovered, which the engine has synced.
+    ///
+    /// # Errors
+    /// The engine's: the place in the journal cannot be read.
+    pub(crate) fn new(database: fjall::Database, queue: Arc<Queue>) -> Result<Self, fjall::Error> {
+        let group = Group::new(database.clone())?;
+        Ok(Self { database, group, queue, committed: Position::default(), synced: Position::default() })
     }
 
     /// Writes until the queue is closed and empty, or until the first failure.
@@ -110,6 +116,7 @@ impl Writer {
         self.database.persist(PersistMode::SyncData)?;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.synced = self.committed;
+        self.group.synced();
         let counts = &self.queue.counts;
         counts.fsyncs.fetch_add(1, Ordering::Relaxed);
         counts.last_sync_micros.store(micros, Ordering::Relaxed);
@@ -136,6 +143,9 @@ struct Group {
     merged: HashMap<RowKey, (fjall::Keyspace, Bytes), DefaultHashBuilder>,
     /// What was merged lately. Most such rows are written again and again, and to look one up in the engine costs as much as to write it.
     known: Cache<RowKey, Bytes, ByLength>,
+    /// Where the marker is kept, and what the last group said.
+    markers: fjall::Keyspace,
+    marker: Marker,
 }
 
 /// A keyspace's number, and a key in it.
@@ -151,9 +161,20 @@ impl Weighter<RowKey, Bytes> for ByLength {
 }
 
 impl Group {
-    fn new(database: fjall::Database) -> Self {
+    fn new(database: fjall::Database) -> Result<Self, fjall::Error> {
         let known = Cache::with_weighter(KNOWN_BYTES / (2 * KNOWN_OVERHEAD_BYTES), KNOWN_BYTES as u64, ByLength);
-        Self { batch: begin(&database), database, merged: HashMap::default(), known }
+        let markers = database.keyspace(journal::KEYSPACE, fjall::KeyspaceCreateOptions::default)?;
+        // The standard library seeds its hashers from the system's randomness.
+        let store = || RandomState::new().build_hasher().finish();
+        let found = markers.get(journal::MARKER)?.and_then(|stored| Marker::decode(&stored));
+        let Marker { store, group, .. } = found.unwrap_or_else(|| Marker { store: store(), group: 0, synced: 0 });
+        let marker = Marker { store, group, synced: group };
+        Ok(Self { batch: begin(&database), database, merged: HashMap::default(), known, markers, marker })
+    }
+
+    /// All groups so far survive a power loss.
+    fn synced(&mut self) {
+        self.marker.synced = self.marker.group;
     }
 
     fn add(&mut self, operation: Operation) -> Result<(), fjall::Error> {
@@ -188,6 +209,11 @@ impl Group {
             batch.insert(&rows, &key.1[..], &stored[..]);
             self.known.insert(key, stored);
         }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.marker.group += 1;
+        batch.insert(&self.markers, journal::MARKER, self.marker.encode());
         batch.commit()
     }
 }

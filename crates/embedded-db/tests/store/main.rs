@@ -7,6 +7,7 @@ mod crash;
 mod last_write;
 mod lifecycle;
 mod order;
+mod power;
 mod reading;
 
 use std::{

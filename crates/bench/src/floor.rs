@@ -1,13 +1,18 @@
 //! The floors' server: the same methods as Plaza's, each doing only what nobody can do without. It checks nothing, decides nothing, stores
 //! nothing but the appended bytes. Two users are friends when their numbers differ in the last bit.
 
+pub(crate) mod timeline;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -30,6 +35,7 @@ use tonic::{
 };
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
+use self::timeline::Timeline;
 use crate::commit::GroupCommit;
 
 /// Entries of the page that [`crate::sync`] asks for.
@@ -40,7 +46,9 @@ type Frames = mpsc::Sender<Result<gateway::ConnectResponse, Status>>;
 #[derive(Clone)]
 struct Floor {
     commit: GroupCommit,
+    db: Db,
     rows: Keyspace,
+    inserted: Arc<AtomicU64>,
     attached: Arc<Mutex<HashMap<String, Frames>>>,
 }
 
@@ -56,11 +64,13 @@ pub(crate) async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()>
         batch.insert(&rows, key, entry(cursor, &request(&"x".repeat(100))).encode_to_vec());
     }
     db.visible(db.enqueue(batch)).await?;
-    let floor = Floor { commit: GroupCommit::open(&data.join("appended"))?, rows, attached: Arc::default() };
+    let timeline = Timeline::new(&db).await?;
+    let floor = Floor { commit: GroupCommit::open(&data.join("appended"))?, db, rows, inserted: Arc::default(), attached: Arc::default() };
     Server::builder()
         .tcp_nodelay(true)
         .add_service(chat_server::ChatServiceServer::new(floor.clone()))
         .add_service(Connect(floor))
+        .add_service(timeline)
         .serve(listen)
         .await?;
     Ok(())
@@ -93,7 +103,11 @@ fn who<T>(request: &Request<T>) -> String {
 #[tonic::async_trait]
 impl chat_server::ChatService for Floor {
     async fn send_message(&self, request: Request<chat::SendMessageRequest>) -> Result<Response<chat::SendMessageResponse>, Status> {
-        self.commit.append(request.into_inner().encode_to_vec().into()).await?;
+        let request = request.into_inner();
+        match request.conversation_id.parse() {
+            Ok(rows) => self.insert(rows).await?,
+            Err(_) => self.commit.append(request.encode_to_vec().into()).await?,
+        }
         Ok(Response::new(chat::SendMessageResponse { conversation_id: String::new(), sequence: 1, sent_at: None }))
     }
 
@@ -194,7 +208,22 @@ impl StreamingService<gateway::ConnectRequest> for Connect {
     }
 }
 
+/// Whoever writes to them writes to all who are attached.
+pub(crate) const EVERYBODY: &str = "everybody";
+
 impl Floor {
+    /// A batch of rows as small as an inbox's, each with a key of its own, durable.
+    async fn insert(&self, rows: u64) -> Result<(), Status> {
+        let mut batch = Batch::new();
+        let place = self.inserted.fetch_add(1, Ordering::Relaxed);
+        for row in 0..rows {
+            // Users are far from each other, and each one's rows are one behind the other.
+            let user = u128::from(row).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
+            batch.insert(&self.rows, [&user[..], &place.to_be_bytes()].concat(), vec![7; 26]);
+        }
+        self.db.durable(self.db.enqueue(batch)).await.map_err(|error| Status::internal(error.to_string()))
+    }
+
     async fn connect(&self, request: Request<Streaming<gateway::ConnectRequest>>) -> Result<Response<Answers>, Status> {
         let me = who(&request);
         let (frames, queue) = mpsc::channel(256);
@@ -230,8 +259,15 @@ impl Floor {
         }
         let sent = gateway::Sent { client_message_id: send.client_message_id.clone(), ..Default::default() };
         let _ = own.send(Ok(answer(connect_response::Frame::Sent(sent)))).await;
-        let other = self.attached.lock().await.get(&send.user_id).cloned();
         let entry = entry(1, &send);
+        if send.user_id == EVERYBODY {
+            let attached: Vec<_> = self.attached.lock().await.values().cloned().collect();
+            for frames in attached {
+                let _ = frames.send(Ok(answer(connect_response::Frame::Entry(entry.clone())))).await;
+            }
+            return;
+        }
+        let other = self.attached.lock().await.get(&send.user_id).cloned();
         let _ = own.send(Ok(answer(connect_response::Frame::Entry(entry.clone())))).await;
         if let Some(other) = other {
             let _ = other.send(Ok(answer(connect_response::Frame::Entry(entry)))).await;

@@ -4,6 +4,7 @@
 
 mod commit;
 mod floor;
+mod groups;
 mod latency;
 mod login;
 mod measure;
@@ -93,6 +94,15 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("peers-d") {
         peers::d(server, &mut report).await?;
+    }
+    if wanted("peers-c") {
+        groups::c(server, &mut report).await?;
+    }
+    if wanted("group-online") {
+        groups::online(server, &mut report).await?;
+    }
+    if wanted("group-offline") {
+        groups::offline(server, &mut report).await?;
     }
     if wanted("post") {
         moments::fan_out(server, &mut report).await?;

@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 
-use crate::{Keyspace, timed};
+use crate::{Keyspace, Sequence, timed};
 
 /// What an operation costs in the queue beyond its key and value.
 const OVERHEAD_BYTES: usize = 64;
 const MAX_KEY_BYTES: usize = u16::MAX as usize;
+const MAX_ENTRY_BYTES: usize = u32::MAX as usize >> 1;
 
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) keyspace: Keyspace,
+    /// Empty for an entry of a sequence.
     pub(crate) key: Bytes,
     pub(crate) action: Action,
 }
@@ -21,6 +23,8 @@ pub(crate) enum Action {
     Remove,
     /// Keep the larger of the stored form and this one.
     Merge(Bytes),
+    /// The entry of this number.
+    Append(u64, Bytes),
 }
 
 /// Rows written atomically, in any number of keyspaces.
@@ -65,6 +69,16 @@ impl Batch {
         self.push(keyspace, key.into(), Action::Merge(timed::removed(time_micros)));
     }
 
+    /// Appends an entry to a sequence. Numbers must grow in the order of positions, over all batches; consecutive ones are stored together.
+    ///
+    /// # Panics
+    /// If the entry has 2 GiB or more.
+    pub fn append(&mut self, sequence: &Sequence, number: u64, entry: impl Into<Bytes>) {
+        let entry = entry.into();
+        assert!(entry.len() <= MAX_ENTRY_BYTES, "an entry of {} bytes", entry.len());
+        self.take(&sequence.runs, Bytes::new(), Action::Append(number, entry));
+    }
+
     /// How many operations there are.
     pub fn len(&self) -> usize {
         self.operations.len()
@@ -82,8 +96,12 @@ impl Batch {
 
     fn push(&mut self, keyspace: &Keyspace, key: Bytes, action: Action) {
         assert!((1..=MAX_KEY_BYTES).contains(&key.len()), "a key of {} bytes", key.len());
+        self.take(keyspace, key, action);
+    }
+
+    fn take(&mut self, keyspace: &Keyspace, key: Bytes, action: Action) {
         let value_bytes = match &action {
-            Action::Insert(value) | Action::Merge(value) => value.len(),
+            Action::Insert(value) | Action::Merge(value) | Action::Append(_, value) => value.len(),
             Action::Remove => 0,
         };
         self.bytes += OVERHEAD_BYTES + key.len() + value_bytes;

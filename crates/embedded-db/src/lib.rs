@@ -16,6 +16,7 @@ mod error;
 mod keyspace;
 mod open;
 mod queue;
+mod sequence;
 mod timed;
 mod writer;
 
@@ -25,3 +26,4 @@ pub use error::{Error, OpenError};
 pub use keyspace::{Keyspace, Rows};
 pub use open::Options;
 pub use queue::Position;
+pub use sequence::{Entries, Sequence};

@@ -16,6 +16,7 @@ use crate::{
     Expect,
     batch::{Action, Operation},
     queue::{End, Entry, Position, Queue, Work},
+    sequence::Growing,
 };
 
 /// Memory for merged rows that are likely to be written again.
@@ -132,6 +133,8 @@ fn all_hold(expects: &[Expect]) -> Result<bool, fjall::Error> {
 struct Group {
     database: fjall::Database,
     batch: fjall::OwnedWriteBatch,
+    /// What is appended, by sequence. There are few of them.
+    runs: Vec<Growing>,
     /// The winning writes so far.
     merged: HashMap<RowKey, (fjall::Keyspace, Bytes), DefaultHashBuilder>,
     /// What was merged lately. Most such rows are written again and again, and to look one up in the engine costs as much as to write it.
@@ -153,7 +156,7 @@ impl Weighter<RowKey, Bytes> for ByLength {
 impl Group {
     fn new(database: fjall::Database) -> Self {
         let known = Cache::with_weighter(KNOWN_BYTES / (2 * KNOWN_OVERHEAD_BYTES), KNOWN_BYTES as u64, ByLength);
-        Self { batch: begin(&database), database, merged: HashMap::default(), known }
+        Self { batch: begin(&database), database, runs: Vec::new(), merged: HashMap::default(), known }
     }
 
     fn add(&mut self, operation: Operation) -> Result<(), fjall::Error> {
@@ -162,6 +165,17 @@ impl Group {
         match action {
             Action::Insert(value) => self.batch.insert(&rows, &key[..], &value[..]),
             Action::Remove => self.batch.remove(&rows, &key[..]),
+            Action::Append(number, entry) => {
+                let place = self.runs.iter().position(|run| run.rows.id() == rows.id()).unwrap_or_else(|| {
+                    self.runs.push(Growing::new(rows));
+                    self.runs.len() - 1
+                });
+                let run = &mut self.runs[place];
+                if !run.takes(number) {
+                    run.put(&mut self.batch);
+                }
+                run.add(number, &entry);
+            }
             Action::Merge(stored) => match self.merged.entry((rows.id(), key)) {
                 hash_map::Entry::Occupied(mut pending) => {
                     if pending.get().1 < stored {
@@ -188,6 +202,7 @@ impl Group {
             batch.insert(&rows, &key.1[..], &stored[..]);
             self.known.insert(key, stored);
         }
+        self.runs.iter_mut().for_each(|run| run.put(&mut batch));
         batch.commit()
     }
 }

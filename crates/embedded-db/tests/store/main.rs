@@ -8,6 +8,7 @@ mod last_write;
 mod lifecycle;
 mod order;
 mod reading;
+mod sequence;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,7 @@
 //! What a caller hands to the writer: rows to write together, and what must hold for them to be written.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::{Keyspace, Sequence, timed};
 
@@ -11,7 +12,8 @@ const MAX_ENTRY_BYTES: usize = u32::MAX as usize >> 1;
 
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) keyspace: Keyspace,
+    /// The keyspace's place in the batch's list.
+    pub(crate) keyspace: usize,
     /// Empty for an entry of a sequence.
     pub(crate) key: Bytes,
     pub(crate) action: Action,
@@ -36,6 +38,8 @@ pub(crate) enum Action {
 /// the writer that everybody shares.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// Each once, and not with each operation: to share a handle between threads costs as much as an operation's bytes.
+    pub(crate) keyspaces: SmallVec<[Keyspace; 1]>,
     pub(crate) operations: Vec<Operation>,
     bytes: usize,
 }
@@ -105,7 +109,12 @@ impl Batch {
             Action::Remove => 0,
         };
         self.bytes += OVERHEAD_BYTES + key.len() + value_bytes;
-        self.operations.push(Operation { keyspace: keyspace.clone(), key, action });
+        let known = self.keyspaces.iter().position(|known| known.rows.id() == keyspace.rows.id());
+        let keyspace = known.unwrap_or_else(|| {
+            self.keyspaces.push(keyspace.clone());
+            self.keyspaces.len() - 1
+        });
+        self.operations.push(Operation { keyspace, key, action });
     }
 }
 

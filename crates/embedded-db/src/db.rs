@@ -154,6 +154,11 @@ impl Db {
         self.inner.queue.visible(position).await
     }
 
+    /// Whether reads see the batch already; an error if they never will. Costs less than to wait.
+    pub fn is_visible(&self, position: Position) -> Result<bool, Error> {
+        self.inner.queue.is_visible(position)
+    }
+
     /// Waits until the batch, and everything before it, survives power loss.
     pub async fn durable(&self, position: Position) -> Result<(), Error> {
         self.inner.queue.durable(position).await

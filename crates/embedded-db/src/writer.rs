@@ -13,7 +13,7 @@ use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 use tokio::sync::oneshot;
 
 use crate::{
-    Expect,
+    Batch, Expect,
     batch::{Action, Operation},
     queue::{End, Entry, Position, Queue, Work},
     sequence::Growing,
@@ -98,8 +98,9 @@ impl Writer {
                     continue;
                 }
             }
-            for operation in entry.batch.operations {
-                self.group.add(operation)?;
+            let Batch { keyspaces, operations, .. } = entry.batch;
+            for Operation { keyspace, key, action } in operations {
+                self.group.add(&keyspaces[keyspace].rows, key, action)?;
             }
         }
         self.group.commit()?;
@@ -159,15 +160,13 @@ impl Group {
         Self { batch: begin(&database), database, runs: Vec::new(), merged: HashMap::default(), known }
     }
 
-    fn add(&mut self, operation: Operation) -> Result<(), fjall::Error> {
-        let Operation { keyspace, key, action } = operation;
-        let rows = keyspace.rows;
+    fn add(&mut self, rows: &fjall::Keyspace, key: Bytes, action: Action) -> Result<(), fjall::Error> {
         match action {
-            Action::Insert(value) => self.batch.insert(&rows, &key[..], &value[..]),
-            Action::Remove => self.batch.remove(&rows, &key[..]),
+            Action::Insert(value) => self.batch.insert(rows, &key[..], &value[..]),
+            Action::Remove => self.batch.remove(rows, &key[..]),
             Action::Append(number, entry) => {
                 let place = self.runs.iter().position(|run| run.rows.id() == rows.id()).unwrap_or_else(|| {
-                    self.runs.push(Growing::new(rows));
+                    self.runs.push(Growing::new(rows.clone()));
                     self.runs.len() - 1
                 });
                 let run = &mut self.runs[place];
@@ -179,7 +178,7 @@ impl Group {
             Action::Merge(stored) => match self.merged.entry((rows.id(), key)) {
                 hash_map::Entry::Occupied(mut pending) => {
                     if pending.get().1 < stored {
-                        pending.insert((rows, stored));
+                        pending.get_mut().1 = stored;
                     }
                 }
                 hash_map::Entry::Vacant(vacant) => {
@@ -188,7 +187,7 @@ impl Group {
                         None => rows.get(&vacant.key().1)?.is_none_or(|found| found[..] < stored[..]),
                     };
                     if wins {
-                        vacant.insert((rows, stored));
+                        vacant.insert((rows.clone(), stored));
                     }
                 }
             },

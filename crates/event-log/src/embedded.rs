@@ -147,10 +147,7 @@ impl Inner {
         for partition in grown {
             partition.pushed(&self.db);
         }
-        match self.db.visible(position).now_or_never() {
-            Some(Err(error)) => Err(db_error(error)),
-            _ => Ok(()),
-        }
+        self.db.is_visible(position).map(|_| ()).map_err(db_error)
     }
 }
 

@@ -5,8 +5,9 @@
 mod outgoing;
 mod sessions;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use foldhash::HashMap;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use plaza_processor::{Announce, StoreError};
 use plaza_proto::chat::v1::{
@@ -78,7 +79,7 @@ impl LiveService for Live {
         let link = Link {
             shared: Arc::clone(&self.shared),
             outgoing: Arc::clone(&outgoing),
-            sessions: HashMap::new(),
+            sessions: HashMap::default(),
             pulls: Arc::new(Semaphore::new(PULLS)),
             attaches: 0,
         };
@@ -112,11 +113,14 @@ pub(crate) struct Announcements {
 
 impl Announce<Announcement> for Announcements {
     fn announce(&self, _: u32, announcements: Vec<Announcement>) {
+        // All recipients of a message here follow each other.
+        let mut kept = None;
         for announcement in announcements {
             match announcement {
                 Announcement::Entry { user, cursor, event, message } => {
-                    if let Some((conversation, sequence)) = message {
+                    if let Some((conversation, sequence)) = message.filter(|_| message != kept) {
                         self.reader.keep(conversation, sequence, &event);
+                        kept = message;
                     }
                     self.sessions.announce(user, cursor, &event);
                 }

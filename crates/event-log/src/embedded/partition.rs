@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use parking_lot::Mutex;
 use plaza_embedded_db::{Batch, Db, Position, Sequence};
 use tokio::sync::{Notify, futures::Notified};
@@ -210,7 +209,7 @@ impl Tail {
 }
 
 fn is_visible(db: &Db, position: Position) -> bool {
-    matches!(db.visible(position).now_or_never(), Some(Ok(())))
+    db.is_visible(position).unwrap_or(false)
 }
 
 fn decode(offset: Offset, row: &Bytes) -> Result<Stored, Error> {

@@ -69,6 +69,9 @@ pub enum Error {
     /// A row read as a timed one was not written by [`Batch::upsert_at`](crate::Batch::upsert_at).
     #[error("the row carries no write time")]
     Untimed,
+    /// A row read as a run of a sequence was not written by [`Batch::append`](crate::Batch::append).
+    #[error("the row is no run of a sequence")]
+    NoRun,
 }
 
 impl Error {
@@ -79,6 +82,7 @@ impl Error {
             Self::Poisoned => "poisoned",
             Self::Engine(_) => "engine",
             Self::Untimed => "untimed",
+            Self::NoRun => "no_run",
         }
     }
 }

@@ -17,6 +17,7 @@ mod journal;
 mod keyspace;
 mod open;
 mod queue;
+mod sequence;
 mod timed;
 mod writer;
 
@@ -27,3 +28,4 @@ pub use journal::JournalError;
 pub use keyspace::{Keyspace, Rows};
 pub use open::Options;
 pub use queue::Position;
+pub use sequence::{Entries, Sequence};

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use fjall::CompressionType;
+
 use crate::{OpenError, journal};
 
 /// The smallest limit the engine accepts: one journal file.
@@ -74,6 +76,7 @@ fn database(path: &Path, store: &Path, options: &Options) -> Result<fjall::Datab
     fjall::Database::builder(store)
         .cache_size(options.cache_bytes)
         .worker_threads(WORKERS)
+        .journal_compression(CompressionType::None)
         .max_journaling_size(options.journal_limit_bytes.max(MIN_JOURNAL_BYTES))
         .open()
         .map_err(|error| match error {

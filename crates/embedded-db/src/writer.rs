@@ -14,10 +14,11 @@ use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 use tokio::sync::oneshot;
 
 use crate::{
-    Expect,
+    Batch, Expect,
     batch::{Action, Operation},
     journal::{self, Marker},
     queue::{End, Entry, Position, Queue, Work},
+    sequence::Growing,
 };
 
 /// Memory for merged rows that are likely to be written again.
@@ -103,8 +104,9 @@ impl Writer {
                     continue;
                 }
             }
-            for operation in entry.batch.operations {
-                self.group.add(operation)?;
+            let Batch { keyspaces, operations, .. } = entry.batch;
+            for Operation { keyspace, key, action } in operations {
+                self.group.add(&keyspaces[keyspace].rows, key, action)?;
             }
         }
         self.group.commit()?;
@@ -139,6 +141,8 @@ fn all_hold(expects: &[Expect]) -> Result<bool, fjall::Error> {
 struct Group {
     database: fjall::Database,
     batch: fjall::OwnedWriteBatch,
+    /// What is appended, by sequence. There are few of them.
+    runs: Vec<Growing>,
     /// The winning writes so far.
     merged: HashMap<RowKey, (fjall::Keyspace, Bytes), DefaultHashBuilder>,
     /// What was merged lately. Most such rows are written again and again, and to look one up in the engine costs as much as to write it.
@@ -169,7 +173,7 @@ impl Group {
         let found = markers.get(journal::MARKER)?.and_then(|stored| Marker::decode(&stored));
         let Marker { store, group, .. } = found.unwrap_or_else(|| Marker { store: store(), group: 0, synced: 0 });
         let marker = Marker { store, group, synced: group };
-        Ok(Self { batch: begin(&database), database, merged: HashMap::default(), known, markers, marker })
+        Ok(Self { batch: begin(&database), database, runs: Vec::new(), merged: HashMap::default(), known, markers, marker })
     }
 
     /// All groups so far survive a power loss.
@@ -177,16 +181,25 @@ impl Group {
         self.marker.synced = self.marker.group;
     }
 
-    fn add(&mut self, operation: Operation) -> Result<(), fjall::Error> {
-        let Operation { keyspace, key, action } = operation;
-        let rows = keyspace.rows;
+    fn add(&mut self, rows: &fjall::Keyspace, key: Bytes, action: Action) -> Result<(), fjall::Error> {
         match action {
-            Action::Insert(value) => self.batch.insert(&rows, &key[..], &value[..]),
-            Action::Remove => self.batch.remove(&rows, &key[..]),
+            Action::Insert(value) => self.batch.insert(rows, &key[..], &value[..]),
+            Action::Remove => self.batch.remove(rows, &key[..]),
+            Action::Append(number, entry) => {
+                let place = self.runs.iter().position(|run| run.rows.id() == rows.id()).unwrap_or_else(|| {
+                    self.runs.push(Growing::new(rows.clone()));
+                    self.runs.len() - 1
+                });
+                let run = &mut self.runs[place];
+                if !run.takes(number) {
+                    run.put(&mut self.batch);
+                }
+                run.add(number, &entry);
+            }
             Action::Merge(stored) => match self.merged.entry((rows.id(), key)) {
                 hash_map::Entry::Occupied(mut pending) => {
                     if pending.get().1 < stored {
-                        pending.insert((rows, stored));
+                        pending.get_mut().1 = stored;
                     }
                 }
                 hash_map::Entry::Vacant(vacant) => {
@@ -195,7 +208,7 @@ impl Group {
                         None => rows.get(&vacant.key().1)?.is_none_or(|found| found[..] < stored[..]),
                     };
                     if wins {
-                        vacant.insert((rows, stored));
+                        vacant.insert((rows.clone(), stored));
                     }
                 }
             },
@@ -209,6 +222,7 @@ impl Group {
             batch.insert(&rows, &key.1[..], &stored[..]);
             self.known.insert(key, stored);
         }
+        self.runs.iter_mut().for_each(|run| run.put(&mut batch));
         if batch.is_empty() {
             return Ok(());
         }

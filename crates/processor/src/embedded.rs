@@ -151,7 +151,8 @@ impl StateTables {
         ids.iter().map(read).collect()
     }
 
-    /// As [`crate::Store::write_rows`], `put` saying where a row goes. All of it becomes visible at once.
+    /// As [`crate::Store::write_rows`], `put` saying where a row goes. It is given the newest first, so that it can leave out what it has put
+    /// already as of a later time. All of it becomes visible at once.
     ///
     /// # Errors
     /// The engine's.
@@ -167,7 +168,7 @@ impl StateTables {
             let row = RequestRow { position: Some(*position), fingerprint: *fingerprint, outcome: outcome.clone() };
             batch.insert(&self.requests, request_key(machine, id), row.encode_to_vec());
         }
-        for row in rows {
+        for row in rows.iter().rev() {
             put(&mut batch, row);
         }
         self.write(batch).await

@@ -9,6 +9,7 @@ mod lifecycle;
 mod order;
 mod power;
 mod reading;
+mod sequence;
 
 use std::{
     path::{Path, PathBuf},

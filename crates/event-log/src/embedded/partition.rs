@@ -7,14 +7,13 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use parking_lot::Mutex;
-use plaza_embedded_db::{Db, Keyspace, Position};
+use plaza_embedded_db::{Batch, Db, Position, Sequence};
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     db_error,
-    row::{self, Prefix, Unplaced},
+    row::{self, Unplaced},
 };
 use crate::{Error, Offset, Stored};
 
@@ -27,8 +26,7 @@ const OVERHEAD_BYTES: usize = 160;
 const READ_BYTES: usize = 1 << 20;
 
 pub(super) struct Partition {
-    prefix: Prefix,
-    rows: Keyspace,
+    records: Sequence,
     tail: Mutex<Tail>,
     grown: Notify,
 }
@@ -60,10 +58,9 @@ enum Found {
 
 impl Partition {
     /// Continues after the last record in the store.
-    pub(super) fn open(prefix: Prefix, rows: Keyspace) -> Result<Self, Error> {
-        let (start, end) = (row::key(prefix, 0), row::key(prefix, Offset::MAX));
-        let last = rows.last(&start, &end).map_err(db_error)?;
-        let last = last.map(|(key, row)| decode(&key, &row)).transpose()?;
+    pub(super) fn open(records: Sequence) -> Result<Self, Error> {
+        let last = records.last().map_err(db_error)?;
+        let last = last.map(|(offset, row)| decode(offset, &row)).transpose()?;
         let tail = Tail {
             end: last.as_ref().map_or(0, |last| last.offset + 1),
             last_appended: last.map_or(0, |last| last.appended),
@@ -71,11 +68,11 @@ impl Partition {
             bytes: 0,
             visible: Position::default(),
         };
-        Ok(Self { prefix, rows, tail: Mutex::new(tail), grown: Notify::new() })
+        Ok(Self { records, tail: Mutex::new(tail), grown: Notify::new() })
     }
 
-    /// Gives a record its place; called in the order of the journal. Returns the row to write.
-    pub(super) fn push(&self, position: Position, now: u64, record: Unplaced) -> (Bytes, Bytes) {
+    /// Gives a record its place; called in the order of the journal.
+    pub(super) fn push(&self, position: Position, now: u64, record: Unplaced, batch: &mut Batch) {
         let mut tail = self.tail.lock();
         let offset = tail.end;
         let appended = tail.last_appended.max(now);
@@ -85,7 +82,8 @@ impl Partition {
         tail.last_appended = appended;
         tail.bytes += bytes;
         tail.entries.push_back(Entry { stored, position, bytes });
-        (Bytes::copy_from_slice(&row::key(self.prefix, offset)), row)
+        drop(tail);
+        batch.append(&self.records, offset, row);
     }
 
     /// Tells readers of what was pushed, and lets go of what need not be kept.
@@ -159,11 +157,13 @@ impl Partition {
 
     /// At most `max` records with `from <= offset < end` from the store.
     fn load(&self, from: Offset, end: Offset, max: usize) -> Result<Vec<Stored>, Error> {
-        let (start, end) = (row::key(self.prefix, from), row::key(self.prefix, end));
         let (mut records, mut bytes) = (Vec::new(), 0);
-        for found in self.rows.range(&start[..]..&end[..]).take(max) {
-            let (key, row) = found.map_err(db_error)?;
-            records.push(decode(&key, &row)?);
+        if from >= end {
+            return Ok(records);
+        }
+        for found in self.records.range(from..=end - 1).map_err(db_error)?.take(max) {
+            let (offset, row) = found.map_err(db_error)?;
+            records.push(decode(offset, &row)?);
             bytes += row.len();
             if bytes > READ_BYTES {
                 break;
@@ -209,9 +209,9 @@ impl Tail {
 }
 
 fn is_visible(db: &Db, position: Position) -> bool {
-    matches!(db.visible(position).now_or_never(), Some(Ok(())))
+    db.is_visible(position).unwrap_or(false)
 }
 
-fn decode(key: &[u8], row: &Bytes) -> Result<Stored, Error> {
-    row::decode(key, row).ok_or_else(|| Error::Fatal(format!("the row of key {key:02x?} is not a record of this version")))
+fn decode(offset: Offset, row: &Bytes) -> Result<Stored, Error> {
+    row::decode(offset, row).ok_or_else(|| Error::Fatal(format!("what is stored at offset {offset} is not a record of this version")))
 }

@@ -30,6 +30,7 @@ cases! {
     messages_are_read_in_ranges_up_to_their_ends
     entries_come_back_as_they_were
     the_later_write_wins_whatever_order_they_arrive_in
+    the_later_write_wins_within_one_batch_too
     a_user_sees_own_conversations_only
 }
 
@@ -117,6 +118,43 @@ async fn the_later_write_wins_whatever_order_they_arrive_in(store: Arc<dyn Store
     let member = store.member(user, conversation).await.expect("read").expect("a member");
     assert_eq!((member.membership.draft.as_str(), member.reading.read, member.reading.runs.len()), ("new", 20, 1));
     assert_eq!(store.inbox_head(user).await.expect("read"), 20);
+}
+
+async fn the_later_write_wins_within_one_batch_too(store: Arc<dyn Store>) {
+    for (other, times) in (2..).zip([[10, 20, 30], [30, 20, 10], [20, 30, 10], [20, 10, 30]]) {
+        let (user, conversation) = (user(other), conversation(1, other));
+        let at = |time: u64| {
+            let (membership, reading) = (Membership { since: time, ..Membership::default() }, Reading { read: time, ..Reading::default() });
+            [
+                inbox::Row::Membership { user, conversation, membership },
+                inbox::Row::Reading { user, conversation, reading },
+                inbox::Row::Head { user, head: time },
+                inbox::Row::Entry { user, cursor: time, reference: Reference::Event(Bytes::new()) },
+            ]
+            .map(|row| Timed { time, row })
+        };
+        let inboxes: Arc<dyn plaza_processor::Store<inbox::Row>> = Arc::clone(&store) as _;
+        inboxes.write_rows(Inboxes::NAME, &times.map(at).concat(), &[]).await.expect("written");
+        let member = store.member(user, conversation).await.expect("read").expect("a member");
+        assert_eq!((member.membership.since, member.reading.read, store.inbox_head(user).await.expect("read")), (30, 30, 30), "{times:?}");
+        assert_eq!(store.entries(user, 1..=99).await.expect("read").len(), 3, "every entry is written");
+        let at = |time: u64| {
+            [
+                conversation::Row::Sent { conversation, user, sequence: time },
+                conversation::Row::Head { conversation, head: time, time },
+                conversation::Row::Message { conversation, sequence: time, event: Bytes::new() },
+            ]
+            .map(|row| Timed { time, row })
+        };
+        let conversations: Arc<dyn plaza_processor::Store<conversation::Row>> = Arc::clone(&store) as _;
+        conversations.write_rows(Conversations::NAME, &times.map(at).concat(), &[]).await.expect("written");
+        assert_eq!(store.heads(&[conversation]).await.expect("read"), [Head { sequence: 30, time: 30 }], "{times:?}");
+        assert_eq!(store.sent(conversation, user).await.expect("read"), 30);
+        assert_eq!(store.messages(conversation, 1..=99).await.expect("read").len(), 3);
+        // What a batch before wrote later still stands.
+        put_inbox(&store, 29, [inbox::Row::Head { user, head: 29 }, inbox::Row::Head { user, head: 28 }]).await;
+        assert_eq!(store.inbox_head(user).await.expect("read"), 30);
+    }
 }
 
 async fn a_user_sees_own_conversations_only(store: Arc<dyn Store>) {

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
+use foldhash::{HashMap, HashMapExt as _};
 use plaza_embedded_db::{Batch, Db, Keyspace};
 use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed, embedded::StateTables};
 use plaza_types::{ConversationId, UserId};
@@ -37,6 +38,29 @@ pub struct Embedded {
     members: Keyspace,
 }
 
+/// A row that is written again and again; the last write wins.
+#[derive(PartialEq, Eq, Hash)]
+enum Rewritten {
+    Sent(ConversationId, UserId),
+    Head(ConversationId),
+    InboxHead(UserId),
+    Membership(UserId, ConversationId),
+    Reading(UserId, ConversationId),
+}
+
+/// What a batch writes already, as of when. A busy conversation's rows come many times in one batch, and only the newest of each counts.
+struct Put(HashMap<Rewritten, u64>);
+
+impl Put {
+    /// Whether the batch has a later write of the row; if not, it is going to have this one.
+    fn is_superseded(&mut self, name: Rewritten, time: u64) -> bool {
+        let latest = self.0.entry(name).or_insert(time);
+        let superseded = *latest > time;
+        *latest = time.max(*latest);
+        superseded
+    }
+}
+
 impl Embedded {
     /// Opens or creates the tables. Blocks while they are created.
     ///
@@ -52,7 +76,15 @@ impl Embedded {
         })
     }
 
-    fn put_conversation(&self, batch: &mut Batch, row: &Timed<conversation::Row>) {
+    fn put_conversation(&self, batch: &mut Batch, put: &mut Put, row: &Timed<conversation::Row>) {
+        let rewritten = match &row.row {
+            conversation::Row::Message { .. } => None,
+            conversation::Row::Sent { conversation, user, .. } => Some(Rewritten::Sent(*conversation, *user)),
+            conversation::Row::Head { conversation, .. } => Some(Rewritten::Head(*conversation)),
+        };
+        if rewritten.is_some_and(|name| put.is_superseded(name, row.time)) {
+            return;
+        }
         match &row.row {
             conversation::Row::Message { conversation, sequence, event } => {
                 batch.insert(&self.messages, numbered(conversation.as_bytes(), *sequence), event.clone());
@@ -67,7 +99,16 @@ impl Embedded {
         }
     }
 
-    fn put_inbox(&self, batch: &mut Batch, row: &Timed<inbox::Row>) {
+    fn put_inbox(&self, batch: &mut Batch, put: &mut Put, row: &Timed<inbox::Row>) {
+        let rewritten = match &row.row {
+            inbox::Row::Entry { .. } => None,
+            inbox::Row::Head { user, .. } => Some(Rewritten::InboxHead(*user)),
+            inbox::Row::Membership { user, conversation, .. } => Some(Rewritten::Membership(*user, *conversation)),
+            inbox::Row::Reading { user, conversation, .. } => Some(Rewritten::Reading(*user, *conversation)),
+        };
+        if rewritten.is_some_and(|name| put.is_superseded(name, row.time)) {
+            return;
+        }
         match &row.row {
             inbox::Row::Entry { user, cursor, reference } => {
                 let value = match reference {
@@ -196,7 +237,8 @@ macro_rules! processor_store {
                 rows: &[Timed<$row>],
                 remembered: &[Timed<Remembered>],
             ) -> Result<(), StoreError> {
-                self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, row)).await
+                let mut put = Put(HashMap::with_capacity(rows.len()));
+                self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, &mut put, row)).await
             }
         }
     };

@@ -79,8 +79,7 @@ fn entry(cursor: u64, request: &chat::SendMessageRequest) -> chat::Entry {
         client_message_id: request.client_message_id.clone(),
         sent_at: Some(Default::default()),
         content: request.content.clone(),
-        quote: None,
-        mentions: Vec::new(),
+        ..Default::default()
     };
     chat::Entry { cursor, event: Some(chat::entry::Event::Message(message)) }
 }
@@ -90,50 +89,62 @@ fn who<T>(request: &Request<T>) -> String {
     request.metadata().get("x-floor-user").and_then(|user| user.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-#[tonic::async_trait]
-impl chat_server::ChatService for Floor {
-    async fn send_message(&self, request: Request<chat::SendMessageRequest>) -> Result<Response<chat::SendMessageResponse>, Status> {
-        self.commit.append(request.into_inner().encode_to_vec().into()).await?;
-        Ok(Response::new(chat::SendMessageResponse { conversation_id: String::new(), sequence: 1, sent_at: None }))
-    }
-
-    async fn sync(&self, _: Request<chat::SyncRequest>) -> Result<Response<chat::SyncResponse>, Status> {
-        let mut entries = Vec::with_capacity(PAGE as usize);
-        for cursor in 1..=PAGE {
-            let mut key = vec![7; 16];
-            key.extend(cursor.to_be_bytes());
-            let row: Option<Bytes> = self.rows.get(&key).map_err(|error| Status::internal(error.to_string()))?;
-            let entry = chat::Entry::decode(row.unwrap_or_default()).map_err(|error| Status::internal(error.to_string()))?;
-            entries.push(entry);
+/// The service with the two calls that have a floor; the others say that they have none.
+macro_rules! chat_service {
+    ({ $($floor:item)* } $($other:ident($asked:ident) -> $answer:ident;)*) => {
+        #[tonic::async_trait]
+        impl chat_server::ChatService for Floor {
+            $($floor)*
+            $(
+                async fn $other(&self, _: Request<chat::$asked>) -> Result<Response<chat::$answer>, Status> {
+                    Err(Status::unimplemented("no floor"))
+                }
+            )*
         }
-        Ok(Response::new(chat::SyncResponse { entries, next_cursor: PAGE, more: false, head: PAGE }))
-    }
+    };
+}
 
-    async fn list_messages(&self, _: Request<chat::ListMessagesRequest>) -> Result<Response<chat::ListMessagesResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
+chat_service! {
+    {
+        async fn send_message(&self, request: Request<chat::SendMessageRequest>) -> Result<Response<chat::SendMessageResponse>, Status> {
+            self.commit.append(request.into_inner().encode_to_vec().into()).await?;
+            Ok(Response::new(chat::SendMessageResponse { conversation_id: String::new(), sequence: 1, sent_at: None }))
+        }
 
-    async fn list_conversations(
-        &self,
-        _: Request<chat::ListConversationsRequest>,
-    ) -> Result<Response<chat::ListConversationsResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
+        async fn sync(&self, _: Request<chat::SyncRequest>) -> Result<Response<chat::SyncResponse>, Status> {
+            let mut entries = Vec::with_capacity(PAGE as usize);
+            for cursor in 1..=PAGE {
+                let mut key = vec![7; 16];
+                key.extend(cursor.to_be_bytes());
+                let row: Option<Bytes> = self.rows.get(&key).map_err(|error| Status::internal(error.to_string()))?;
+                let entry = chat::Entry::decode(row.unwrap_or_default()).map_err(|error| Status::internal(error.to_string()))?;
+                entries.push(entry);
+            }
+            Ok(Response::new(chat::SyncResponse { entries, next_cursor: PAGE, more: false, head: PAGE }))
+        }
     }
-
-    async fn get_conversation(&self, _: Request<chat::GetConversationRequest>) -> Result<Response<chat::GetConversationResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
-
-    async fn mark_read(&self, _: Request<chat::MarkReadRequest>) -> Result<Response<chat::MarkReadResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
-
-    async fn update_conversation(
-        &self,
-        _: Request<chat::UpdateConversationRequest>,
-    ) -> Result<Response<chat::UpdateConversationResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
+    list_messages(ListMessagesRequest) -> ListMessagesResponse;
+    list_conversations(ListConversationsRequest) -> ListConversationsResponse;
+    get_conversation(GetConversationRequest) -> GetConversationResponse;
+    mark_read(MarkReadRequest) -> MarkReadResponse;
+    update_conversation(UpdateConversationRequest) -> UpdateConversationResponse;
+    recall_message(RecallMessageRequest) -> RecallMessageResponse;
+    delete_messages(DeleteMessagesRequest) -> DeleteMessagesResponse;
+    create_group(CreateGroupRequest) -> CreateGroupResponse;
+    get_group(GetGroupRequest) -> GetGroupResponse;
+    update_group(UpdateGroupRequest) -> UpdateGroupResponse;
+    list_members(ListMembersRequest) -> ListMembersResponse;
+    add_members(AddMembersRequest) -> AddMembersResponse;
+    remove_members(RemoveMembersRequest) -> RemoveMembersResponse;
+    leave_group(LeaveGroupRequest) -> LeaveGroupResponse;
+    set_role(SetRoleRequest) -> SetRoleResponse;
+    transfer_ownership(TransferOwnershipRequest) -> TransferOwnershipResponse;
+    dissolve_group(DissolveGroupRequest) -> DissolveGroupResponse;
+    update_my_membership(UpdateMyMembershipRequest) -> UpdateMyMembershipResponse;
+    list_invitations(ListInvitationsRequest) -> ListInvitationsResponse;
+    answer_invitation(AnswerInvitationRequest) -> AnswerInvitationResponse;
+    list_join_requests(ListJoinRequestsRequest) -> ListJoinRequestsResponse;
+    answer_join_request(AnswerJoinRequestRequest) -> AnswerJoinRequestResponse;
 }
 
 /// Connect with buffers as small as tonic lets them be: a bare stream, tuned for many idle ones.

@@ -371,4 +371,34 @@ mod tests {
         put_conversation(&store, 5, [conversation::Row::Head { conversation, head: 3, time: 5 }]).await;
         assert_eq!(head.await.expect("read").sequence, 3);
     }
+
+    #[tokio::test]
+    async fn a_message_taken_back_is_read_from_no_memory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let conversation = ConversationId::direct(user(1), user(2));
+        let left = Bytes::from_static(b"left");
+        let entry = |cursor| inbox::Row::Entry { user: user(1), cursor, reference: Reference::Message { conversation, sequence: cursor } };
+        put_inbox(&store, 9, (1..=2).map(entry).chain([inbox::Row::Head { user: user(1), head: 2 }])).await;
+        let message = |sequence| conversation::Row::Message { conversation, sequence, event: text(sequence) };
+        put_conversation(&store, 1, [message(1), message(2)]).await;
+        let read = async |reader: &Reader| {
+            let page = reader.page(user(1), 0, 9).await.expect("a page").entries;
+            let one = reader.message(conversation, 2).await.expect("read");
+            let listed = reader.messages(conversation, 2..=2).await.expect("read");
+            [page[1].1.clone(), one.expect("there"), listed[0].1.clone()]
+        };
+        // Known to be taken back before its row says so, and read before.
+        let reader = Reader::new(Arc::clone(&store), 1 << 20);
+        assert_eq!(read(&reader).await, [text(2), text(2), text(2)]);
+        reader.recalled(conversation, 2, &left);
+        reader.keep(conversation, 2, &text(2));
+        assert_eq!(read(&reader).await, [left.clone(), left.clone(), left.clone()]);
+        // After a start the message may be told again, and that it was taken back not.
+        put_conversation(&store, 3, [conversation::Row::Recalled { conversation, sequence: 2, event: left.clone() }]).await;
+        let reader = Reader::new(Arc::clone(&store), 1 << 20);
+        reader.keep(conversation, 2, &text(2));
+        put_conversation(&store, 4, [conversation::Row::Head { conversation, head: 2, time: 4 }]).await;
+        assert_eq!(read(&reader).await, [left.clone(), left.clone(), left]);
+    }
 }

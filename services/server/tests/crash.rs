@@ -85,8 +85,10 @@ async fn nothing_acknowledged_is_lost_by_kill_9() -> anyhow::Result<()> {
     judge(&history, seed);
     let acked = history.sends.iter().filter(|sent| !sent.acked.is_empty()).count();
     let shown: usize = history.devices.iter().map(|device| device.shown.len()).sum();
-    println!("{rounds} kills, {} sends, {acked} acknowledged, {shown} entries shown on live streams", history.sends.len());
+    let joins: u64 = history.groups.values().flat_map(|group| group.changes.values()).map(|changes| changes.joins).sum();
+    println!("{rounds} kills, {} sends, {acked} acknowledged, {joins} joins, {shown} entries shown on live streams", history.sends.len());
     assert!(acked as u64 > rounds, "only {acked} sends were acknowledged: nothing was tested");
+    assert!(joins > 2 * PAIRS as u64, "nobody came back to the group: nothing was tested");
     server.assert_quiet_log(&EXPECTED)?;
 
     // Invariant 9: every topic replayed from its beginning changes nothing.

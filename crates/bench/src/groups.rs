@@ -61,8 +61,7 @@ impl Group {
         let group = owner.services().await?.chat.create_group(create).await?.into_inner().group.context("a group")?;
         let conversation_id = group.conversation_id;
         if !later.is_empty() {
-            let add =
-                chat::AddMembersRequest { conversation_id: conversation_id.clone(), user_ids: later.to_vec(), request_id: new_id() };
+            let add = chat::AddMembersRequest { conversation_id: conversation_id.clone(), user_ids: later.to_vec(), request_id: new_id() };
             owner.services().await?.chat.add_members(add).await?;
         }
         let invited = &others[first.len()..];
@@ -77,11 +76,7 @@ impl Group {
     }
 
     fn text(&self, text: String) -> chat::SendMessageRequest {
-        chat::SendMessageRequest {
-            conversation_id: self.conversation_id.clone(),
-            content: Some(plaza_client::text(text)),
-            ..message("")
-        }
+        chat::SendMessageRequest { conversation_id: self.conversation_id.clone(), content: Some(plaza_client::text(text)), ..message("") }
     }
 
     fn message(&self) -> chat::SendMessageRequest {
@@ -91,8 +86,7 @@ impl Group {
 
 async fn accept(account: &Account, conversation_id: &str) -> anyhow::Result<()> {
     wait_for("the invitation arrives and is accepted", SOON, || async {
-        let answer =
-            chat::AnswerInvitationRequest { conversation_id: conversation_id.to_owned(), accept: true, request_id: new_id() };
+        let answer = chat::AnswerInvitationRequest { conversation_id: conversation_id.to_owned(), accept: true, request_id: new_id() };
         let services = account.services().await.map_err(|error| error.to_string());
         services?.chat.answer_invitation(answer).await.map(drop).map_err(|status| status.to_string())
     })
@@ -108,7 +102,8 @@ async fn is_in(caller: &Caller, conversation_id: &str) -> Result<(), String> {
 /// Server CPU for each copy that a member's stream is sent, beside a bare push of the same bytes to as many streams.
 pub(crate) async fn online(server: &Path, report: &mut Report) -> anyhow::Result<()> {
     let (floor, ours) = (Target::floor().await?, Target::plaza_without_rates(server).await?);
-    let floor_members = (0..MEMBERS).map(|number| floor.floor_caller(&format!("m{number}"), EVERYBODY)).collect::<anyhow::Result<Vec<_>>>()?;
+    let floor_members =
+        (0..MEMBERS).map(|number| floor.floor_caller(&format!("m{number}"), EVERYBODY)).collect::<anyhow::Result<Vec<_>>>()?;
     let group = Group::new(&ours, MEMBERS).await?;
     let mut floor_streams = open(&floor_members).await?;
     let mut our_streams = open(&group.members).await?;

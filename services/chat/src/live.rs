@@ -124,6 +124,7 @@ impl Announce<Announcement> for Announcements {
                     }
                     self.sessions.announce(user, cursor, &event);
                 }
+                Announcement::Recalled { conversation, sequence, event } => self.reader.recalled(conversation, sequence, &event),
                 Announcement::Irregular(Irregular::Repeated) => metrics::get().repeated.add(1, &[]),
                 Announcement::Irregular(Irregular::Gap) => {
                     metrics::get().gaps.add(1, &[]);

@@ -6,6 +6,7 @@ use plaza_runtime::{
     config::{Problem, Problems, Sources, Validate, validate_table},
     shutdown::Limits,
 };
+use plaza_types::limits;
 use serde::{Deserialize, Serialize};
 
 /// The services there are, in the order in which they are named to the user.
@@ -13,6 +14,9 @@ pub const SERVICES: [&str; 4] = ["accounts", "graph", "chat", "gateway"];
 
 /// What is logged: of the engine and the exporter only what needs attention.
 const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
+
+/// Members of a group at most: a state, and what one change of it says, must stay small.
+const GROUP_MEMBERS_MOST: u32 = 2000;
 
 /// Variables that are not keys.
 const RESERVED: &[&str] =
@@ -99,11 +103,15 @@ impl Validate for Config {
             ("accounts.password.queue_per_thread", password.queue_per_thread as u64, 1),
             ("graph.calls", self.graph.calls as u64, 1),
             ("chat.calls_under_way", self.chat.calls_under_way as u64, 1),
+            ("chat.group_members", u64::from(self.chat.group_members), limits::GROUP_SMALLEST as u64),
             ("chat.link_bytes", self.chat.link_bytes as u64, 64 << 10),
             ("embedded.journal_bytes", self.embedded.journal_bytes, 16 << 20),
         ];
         for (key, _, least) in least.into_iter().filter(|(_, value, least)| value < least) {
             errors.push(Problem::new(key, format!("must be at least {least}")));
+        }
+        if self.chat.group_members > GROUP_MEMBERS_MOST {
+            errors.push(Problem::new("chat.group_members", format!("must be at most {GROUP_MEMBERS_MOST}")));
         }
         for (key, why) in self.gateway.violations() {
             errors.push(Problem::new(format!("gateway.{key}"), why));

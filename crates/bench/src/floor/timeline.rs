@@ -9,12 +9,7 @@ use futures::future::BoxFuture;
 use plaza_embedded_db::{Batch, Db, Keyspace};
 use plaza_proto::moments::v1 as moments;
 use prost::Message;
-use tonic::{
-    Request, Response, Status,
-    body::Body,
-    server::{NamedService, UnaryService},
-};
-use tonic_prost::ProstCodec;
+use tonic::{Status, body::Body, server::NamedService};
 
 /// Posts of the page.
 pub(crate) const POSTS: usize = 20;
@@ -104,19 +99,10 @@ impl tower::Service<http::Request<Body>> for Timeline {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let timeline = self.clone();
-        Box::pin(async move { Ok(tonic::server::Grpc::new(ProstCodec::default()).unary(timeline, request).await) })
+        super::unary(request, async move |_: moments::ListTimelineRequest| timeline.page())
     }
 }
 
 impl NamedService for Timeline {
     const NAME: &'static str = "plaza.moments.v1.MomentsService";
-}
-
-impl UnaryService<moments::ListTimelineRequest> for Timeline {
-    type Response = moments::ListTimelineResponse;
-    type Future = std::future::Ready<Result<Response<moments::ListTimelineResponse>, Status>>;
-
-    fn call(&mut self, _: Request<moments::ListTimelineRequest>) -> Self::Future {
-        std::future::ready(self.page().map(Response::new))
-    }
 }

@@ -2,10 +2,12 @@
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
-//! | `chat.messages` | conversation, sequence | the event |
+//! | `chat.messages` | conversation, sequence; the same and `r` | the event; what is left of it |
 //! | `chat.entries` | user, cursor | a tag, then conversation and sequence or the event |
 //! | `chat.marks` | conversation; user; conversation and user | head and time; head; newest own sequence |
 //! | `chat.members` | user, conversation, `m` or `r` | `Membership`, `Reading` |
+
+mod groups;
 
 use std::ops::RangeInclusive;
 
@@ -27,6 +29,8 @@ const MESSAGE: u8 = 0;
 const EVENT: u8 = 1;
 const MEMBERSHIP: u8 = b'm';
 const READING: u8 = b'r';
+/// Follows a message's key where the message was taken back, so that one range read finds both.
+const RECALLED: u8 = b'r';
 
 /// The tables.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub struct Embedded {
     entries: Keyspace,
     marks: Keyspace,
     members: Keyspace,
+    groups: groups::Tables,
 }
 
 /// A row that is written again and again; the last write wins.
@@ -73,6 +78,7 @@ impl Embedded {
             entries: db.range_keyspace("chat.entries").map_err(failed)?,
             marks: db.keyspace("chat.marks").map_err(failed)?,
             members: db.keyspace("chat.members").map_err(failed)?,
+            groups: groups::Tables::open(db)?,
         })
     }
 
@@ -89,6 +95,12 @@ impl Embedded {
             conversation::Row::Message { conversation, sequence, event } => {
                 batch.insert(&self.messages, numbered(conversation.as_bytes(), *sequence), event.clone());
             }
+            conversation::Row::Recalled { conversation, sequence, event } => {
+                let mut key = numbered(conversation.as_bytes(), *sequence);
+                batch.insert(&self.messages, key.clone(), event.clone());
+                key.push(RECALLED);
+                batch.insert(&self.messages, key, event.clone());
+            }
             conversation::Row::Sent { conversation, user, sequence } => {
                 batch.upsert_at(&self.marks, joined(conversation.as_bytes(), user.as_bytes()), row.time, sequence.to_be_bytes());
             }
@@ -96,6 +108,7 @@ impl Embedded {
                 let value = [head.to_be_bytes(), time.to_be_bytes()].concat();
                 batch.upsert_at(&self.marks, conversation.to_key(), row.time, value);
             }
+            _ => self.groups.put_conversation(batch, row),
         }
     }
 
@@ -128,6 +141,7 @@ impl Embedded {
             inbox::Row::Reading { user, conversation, reading } => {
                 batch.upsert_at(&self.members, member_key(*user, *conversation, READING), row.time, reading.encode_to_vec());
             }
+            inbox::Row::Deleted { .. } => self.groups.put_inbox(batch, row),
         }
     }
 
@@ -158,7 +172,18 @@ impl Store for Embedded {
     }
 
     async fn messages(&self, conversation: ConversationId, sequences: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
-        self.range(&self.messages, conversation.as_bytes(), sequences)
+        let prefix = conversation.as_bytes();
+        let (first, mut last) = (numbered(prefix, *sequences.start()), numbered(prefix, *sequences.end()));
+        last.push(RECALLED);
+        let mut messages: Vec<(u64, Bytes)> = Vec::new();
+        for row in self.messages.range(&first[..]..=&last[..]) {
+            let (key, event) = row.map_err(failed)?;
+            let sequence = key.slice(prefix.len()..).try_get_u64().map_err(malformed)?;
+            // What is left of a message comes after it.
+            messages.pop_if(|(last, _)| *last == sequence);
+            messages.push((sequence, event));
+        }
+        Ok(messages)
     }
 
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Head>, StoreError> {

@@ -10,7 +10,7 @@ use plaza_types::limits;
 use serde::{Deserialize, Serialize};
 
 /// The services there are, in the order in which they are named to the user.
-pub const SERVICES: [&str; 4] = ["accounts", "graph", "chat", "gateway"];
+pub const SERVICES: [&str; 5] = ["accounts", "graph", "chat", "moments", "gateway"];
 
 /// What is logged: of the engine and the exporter only what needs attention.
 const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
@@ -36,6 +36,8 @@ pub struct Config {
     pub graph: plaza_graph::Config,
     /// The chat service.
     pub chat: plaza_chat::Config,
+    /// The moments service.
+    pub moments: plaza_moments::Config,
     /// The gateway.
     pub gateway: plaza_gateway::Config,
     /// The embedded log and store.
@@ -66,6 +68,7 @@ impl Default for Config {
             accounts: Default::default(),
             graph: Default::default(),
             chat: Default::default(),
+            moments: Default::default(),
             gateway: Default::default(),
             embedded: Embedded::default(),
             telemetry: plaza_telemetry::Config { log_level: LOG_LEVEL.to_owned(), ..Default::default() },
@@ -104,6 +107,10 @@ impl Validate for Config {
             ("graph.calls", self.graph.calls as u64, 1),
             ("chat.calls_under_way", self.chat.calls_under_way as u64, 1),
             ("chat.group_members", u64::from(self.chat.group_members), limits::GROUP_SMALLEST as u64),
+            ("moments.calls", self.moments.calls as u64, 1),
+            ("moments.cached_edges", self.moments.cached_edges as u64, 1),
+            ("moments.cached_settings", self.moments.cached_settings as u64, 1),
+            ("moments.idle_seconds", self.moments.idle_seconds, 1),
             ("chat.link_bytes", self.chat.link_bytes as u64, 64 << 10),
             ("embedded.journal_bytes", self.embedded.journal_bytes, 16 << 20),
         ];

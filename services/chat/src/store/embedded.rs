@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use plaza_embedded_db::{Batch, Db, Keyspace};
 use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed, embedded::StateTables};
 use plaza_types::{ConversationId, UserId};
@@ -53,16 +53,25 @@ enum Rewritten {
     Reading(UserId, ConversationId),
 }
 
-/// What a batch writes already, as of when. A busy conversation's rows come many times in one batch, and only the newest of each counts.
-struct Put(HashMap<Rewritten, u64>);
+/// What a batch has already, newest first. A busy conversation's rows come many times in one batch, and only the newest of each counts.
+struct Put {
+    /// As of when.
+    rewritten: HashMap<Rewritten, u64>,
+    /// Messages whose content must not come back.
+    recalled: HashSet<(ConversationId, u64)>,
+}
 
 impl Put {
     /// Whether the batch has a later write of the row; if not, it is going to have this one.
     fn is_superseded(&mut self, name: Rewritten, time: u64) -> bool {
-        let latest = self.0.entry(name).or_insert(time);
+        let latest = self.rewritten.entry(name).or_insert(time);
         let superseded = *latest > time;
         *latest = time.max(*latest);
         superseded
+    }
+
+    fn is_recalled(&self, conversation: ConversationId, sequence: u64) -> bool {
+        !self.recalled.is_empty() && self.recalled.contains(&(conversation, sequence))
     }
 }
 
@@ -84,18 +93,21 @@ impl Embedded {
 
     fn put_conversation(&self, batch: &mut Batch, put: &mut Put, row: &Timed<conversation::Row>) {
         let rewritten = match &row.row {
-            conversation::Row::Message { .. } => None,
             conversation::Row::Sent { conversation, user, .. } => Some(Rewritten::Sent(*conversation, *user)),
             conversation::Row::Head { conversation, .. } => Some(Rewritten::Head(*conversation)),
+            // Written once, or seldom.
+            _ => None,
         };
         if rewritten.is_some_and(|name| put.is_superseded(name, row.time)) {
             return;
         }
         match &row.row {
+            conversation::Row::Message { conversation, sequence, .. } if put.is_recalled(*conversation, *sequence) => {}
             conversation::Row::Message { conversation, sequence, event } => {
                 batch.insert(&self.messages, numbered(conversation.as_bytes(), *sequence), event.clone());
             }
             conversation::Row::Recalled { conversation, sequence, event } => {
+                put.recalled.insert((*conversation, *sequence));
                 let mut key = numbered(conversation.as_bytes(), *sequence);
                 batch.insert(&self.messages, key.clone(), event.clone());
                 key.push(RECALLED);
@@ -114,7 +126,7 @@ impl Embedded {
 
     fn put_inbox(&self, batch: &mut Batch, put: &mut Put, row: &Timed<inbox::Row>) {
         let rewritten = match &row.row {
-            inbox::Row::Entry { .. } => None,
+            inbox::Row::Entry { .. } | inbox::Row::Deleted { .. } => None,
             inbox::Row::Head { user, .. } => Some(Rewritten::InboxHead(*user)),
             inbox::Row::Membership { user, conversation, .. } => Some(Rewritten::Membership(*user, *conversation)),
             inbox::Row::Reading { user, conversation, .. } => Some(Rewritten::Reading(*user, *conversation)),
@@ -262,7 +274,7 @@ macro_rules! processor_store {
                 rows: &[Timed<$row>],
                 remembered: &[Timed<Remembered>],
             ) -> Result<(), StoreError> {
-                let mut put = Put(HashMap::with_capacity(rows.len()));
+                let mut put = Put { rewritten: HashMap::with_capacity(rows.len()), recalled: HashSet::default() };
                 self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, &mut put, row)).await
             }
         }
@@ -301,4 +313,31 @@ fn failed(error: plaza_embedded_db::Error) -> StoreError {
 
 fn malformed(what: impl std::fmt::Display) -> StoreError {
     StoreError { message: format!("malformed row: {what}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use plaza_embedded_db::Options;
+    use plaza_processor::{Machine as _, Store as _};
+
+    use super::*;
+    use crate::domain::conversation::Conversations;
+
+    #[tokio::test]
+    async fn a_message_sent_and_taken_back_in_one_batch_leaves_no_content_on_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(folder.path(), Options::default()).expect("a store");
+        let store = Embedded::open(&db).expect("tables");
+        let user = |n| UserId::from_bytes([n; 16]);
+        let conversation = ConversationId::direct(user(1), user(2));
+        let row = |time, row| Timed { time, row };
+        let rows = [
+            row(1, conversation::Row::Message { conversation, sequence: 1, event: Bytes::from_static(b"secret") }),
+            row(2, conversation::Row::Recalled { conversation, sequence: 1, event: Bytes::from_static(b"gone") }),
+            row(3, conversation::Row::Message { conversation, sequence: 2, event: Bytes::from_static(b"stays") }),
+        ];
+        store.write_rows(Conversations::NAME, &rows, &[]).await.expect("written");
+        let stored: Vec<_> = store.messages.range(..).map(|row| row.expect("a row").1).collect();
+        assert_eq!(stored, [&b"gone"[..], b"gone", b"stays"]);
+    }
 }

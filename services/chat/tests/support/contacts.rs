@@ -4,7 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 use plaza_proto::graph::v1::{
-    GetRelationsRequest, GetRelationsResponse, Relation,
+    GetRelationsRequest, GetRelationsResponse, GetStancesRequest, GetStancesResponse, ListListedRequest, ListListedResponse,
+    ListTagsRequest, ListTagsResponse, Relation,
     relations_service_server::{RelationsService, RelationsServiceServer},
 };
 use plaza_rpc::{Peer, StackDeps, stack};
@@ -40,4 +41,20 @@ impl RelationsService for Contacts {
         };
         Ok(Response::new(GetRelationsResponse { relations: request.other_ids.into_iter().map(relation).collect() }))
     }
+
+    async fn get_stances(&self, _: Request<GetStancesRequest>) -> Result<Response<GetStancesResponse>, Status> {
+        Err(not_asked())
+    }
+
+    async fn list_listed(&self, _: Request<ListListedRequest>) -> Result<Response<ListListedResponse>, Status> {
+        Err(not_asked())
+    }
+
+    async fn list_tags(&self, _: Request<ListTagsRequest>) -> Result<Response<ListTagsResponse>, Status> {
+        Err(not_asked())
+    }
+}
+
+fn not_asked() -> Status {
+    Status::unimplemented("chat does not ask this")
 }

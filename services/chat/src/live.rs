@@ -5,10 +5,10 @@
 mod outgoing;
 mod sessions;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use foldhash::HashMap;
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use plaza_processor::{Announce, StoreError};
 use plaza_proto::chat::v1::{
     Ask, LinkRequest, LinkResponse, Live as LiveEntry, Page, Pull, Read, ReadDone, Refused, Send, SendMessageRequest, Sent, ask,
@@ -164,14 +164,20 @@ enum Done {
 impl Link {
     async fn run(mut self, mut incoming: values::Messages<LinkRequest>) {
         let outgoing = Arc::clone(&self.outgoing);
+        let mut closed = pin!(outgoing.closed());
         let mut asked = FuturesUnordered::new();
         loop {
             tokio::select! {
-                () = outgoing.closed() => break,
+                () = &mut closed => break,
                 Some(done) = asked.next(), if !asked.is_empty() => {
-                    if let Err(error) = self.done(done) {
-                        commands::store(error);
-                        break;
+                    // Answers come many at a time. What is still under way is waited for in the next turn.
+                    let mut ready = Some(done);
+                    while let Some(done) = ready {
+                        if let Err(error) = self.done(done) {
+                            commands::store(error);
+                            return;
+                        }
+                        ready = asked.next().now_or_never().flatten();
                     }
                 }
                 request = async { outgoing.room().await; incoming.next().await }, if asked.len() < ASKED => match request {

@@ -48,8 +48,9 @@ async fn nothing_acknowledged_is_lost_by_kill_9() -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let data = folder.path().join("data");
-    // As small as it can be, so that memory is written out in the middle of it.
-    let small = ["--set", "embedded.journal_bytes=16777216", "--set", "chat.cache_bytes=65536"];
+    // As small as it can be, so that memory is written out in the middle of it. Two of everything, so that inboxes hear of conversations of another
+    // partition.
+    let small = ["--set", "embedded.journal_bytes=16777216", "--set", "chat.cache_bytes=65536", "--set", "embedded.partitions=2"];
     let mut server = Server::start(Path::new(BINARY), &data, &small).await?;
     let mut crowd = Crowd::gather(&server.address(), PAIRS).await?;
     crowd.meet().await?;
@@ -131,8 +132,8 @@ async fn people_who_met_stay_met_after_kill_9() -> anyhow::Result<()> {
     let (seed, rounds) = run(MEETING_ROUNDS);
     let mut rng = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    // Cheap passwords: what is tested is not how long a hash takes.
-    let cheap = ["--set", "accounts.password.memory_kib=64", "--set", "accounts.password.passes=1"];
+    // Cheap passwords: what is tested is not how long a hash takes. Two partitions: some pairs are in one, some are not.
+    let cheap = ["--set", "accounts.password.memory_kib=64", "--set", "accounts.password.passes=1", "--set", "embedded.partitions=2"];
     let mut server = Server::start(Path::new(BINARY), folder.path().join("data"), &cheap).await?;
 
     let stop = Arc::new(AtomicBool::new(false));

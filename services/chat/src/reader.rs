@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use bytes::Bytes;
 use futures::future::try_join_all;
 use plaza_processor::StoreError;
-use plaza_types::{ConversationId, UserId};
+use plaza_types::{ConversationId, UserId, id::ConversationKind};
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
@@ -247,7 +247,7 @@ impl Reader {
     /// The conversation's owner and the inbox's write on their own, so the latter may be a moment behind.
     pub(crate) async fn member(&self, user: UserId, conversation: ConversationId) -> Result<Option<(Member, Head)>, StoreError> {
         let Some(member) = self.store.member(user, conversation).await? else { return Ok(None) };
-        let head = member.until(self.head(conversation).await?);
+        let head = self.head(conversation).await?;
         self.settle(user, conversation, member, head).await.map(Some)
     }
 
@@ -271,7 +271,31 @@ impl Reader {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
+        let member = self.in_time(user, conversation, member).await?;
+        let head = member.until(head);
         Ok((member, head))
+    }
+
+    /// As the user's inbox knows the member, once that is what the conversation knows. The inbox may not know yet that the user left a group,
+    /// and what came after that is not for the user. Called after the head was read: who is a member now was one when that was written.
+    pub(crate) async fn in_time(&self, user: UserId, conversation: ConversationId, mut member: Member) -> Result<Member, StoreError> {
+        if conversation.kind() == ConversationKind::Direct {
+            return Ok(member);
+        }
+        for _ in 0..LOOKS {
+            if member.membership.left_at.is_some() {
+                return Ok(member);
+            }
+            let known = self.store.group_member(conversation, user).await?;
+            if known.is_some_and(|known| known.joined_at == member.membership.joined_at) {
+                return Ok(member);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Some(newer) = self.store.member(user, conversation).await? {
+                member = newer;
+            }
+        }
+        Err(StoreError { message: format!("the inbox of {user} does not know how long they are in {conversation}") })
     }
 
     /// The newest sequence, looked for a moment longer when the caller speaks of one slightly above it: another instance may have told of it.
@@ -308,7 +332,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{conversation, inbox},
+        domain::{
+            conversation::{self, row::GroupMember},
+            inbox::{self, Membership},
+        },
         store::conformance::{embedded, put_conversation, put_inbox},
     };
 
@@ -400,5 +427,38 @@ mod tests {
         reader.keep(conversation, 2, &text(2));
         put_conversation(&store, 4, [conversation::Row::Head { conversation, head: 2, time: 4 }]).await;
         assert_eq!(read(&reader).await, [left.clone(), left.clone(), left]);
+    }
+
+    #[tokio::test]
+    async fn a_former_member_waits_until_the_inbox_knows_and_reads_no_further() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let (reader, group) = (Reader::new(Arc::clone(&store), 1 << 20), ConversationId::group(7, [7; 10]));
+        let row = |joined_at| conversation::Row::Member {
+            conversation: group,
+            user: user(1),
+            member: Some(GroupMember { joined_at, ..GroupMember::default() }),
+        };
+        let head = |head| conversation::Row::Head { conversation: group, head, time: head };
+        let membership = |joined_at, left_at| inbox::Row::Membership {
+            user: user(1),
+            conversation: group,
+            membership: Membership { joined_at, since: 1, left_at, left: 4, ..Membership::default() },
+        };
+        put_conversation(&store, 1, [row(2), head(3)]).await;
+        put_inbox(&store, 1, [membership(2, None)]).await;
+        let read = async || reader.member(user(1), group).await.expect("read").expect("known").1.sequence;
+        assert_eq!(read().await, 3);
+        // Removed by 4, and the inbox does not know.
+        put_conversation(&store, 2, [conversation::Row::Member { conversation: group, user: user(1), member: None }, head(9)]).await;
+        let mut waiting = Box::pin(read());
+        assert!(waiting.as_mut().now_or_never().is_none(), "9 is not for them");
+        put_inbox(&store, 2, [membership(2, Some(4))]).await;
+        assert_eq!(waiting.await, 4);
+        // In again by 11, and the inbox does not know: the time before is what is shown.
+        put_conversation(&store, 3, [row(10), head(11)]).await;
+        assert_eq!(read().await, 4);
+        put_inbox(&store, 3, [membership(10, None)]).await;
+        assert_eq!(read().await, 11);
     }
 }

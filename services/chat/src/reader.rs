@@ -421,6 +421,10 @@ mod tests {
         reader.recalled(conversation, 2, &left);
         reader.keep(conversation, 2, &text(2));
         assert_eq!(read(&reader).await, [left.clone(), left.clone(), left.clone()]);
+        // A read that began before brings the message all the same: neither is it given nor kept.
+        let fetched = reader.fetch(conversation, 1..=2).await.expect("read");
+        assert_eq!(fetched.into_iter().map(|(_, event)| event).collect::<Vec<_>>(), [text(1), left.clone()]);
+        assert_eq!(reader.messages.get(&(conversation, 2)).map(|kept| kept.event), Some(left.clone()));
         // After a start the message may be told again, and that it was taken back not.
         put_conversation(&store, 3, [conversation::Row::Recalled { conversation, sequence: 2, event: left.clone() }]).await;
         let reader = Reader::new(Arc::clone(&store), 1 << 20);

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) deleted: HashSet<(UserId, ConversationId, u64)>,
     /// Records appended to the inbox topic by conversations, and their bytes.
     pub(crate) fanned_out: (usize, usize),
+    /// Rows written by conversations.
+    pub(crate) written: usize,
 }
 
 impl World {
@@ -89,6 +91,7 @@ impl World {
         for effects in effects {
             answer = answer.or_else(|| effects.outcome().cloned());
             assert_rows_are_written_once(effects.rows());
+            self.written += effects.rows().len();
             for row in effects.rows() {
                 match row.clone() {
                     conversation::Row::Message { conversation, sequence, event } => {

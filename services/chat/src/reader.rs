@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use plaza_processor::StoreError;
+use plaza_processor::{Announce, StoreError};
 use plaza_types::{ConversationId, UserId, id::ConversationKind};
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    domain::{event, inbox::Reference},
+    domain::{conversation::Recalled, event, inbox::Reference},
     metrics,
     store::{Head, Member, Store},
 };
@@ -312,6 +312,18 @@ impl Reader {
     }
 }
 
+impl Announce<Recalled> for Reader {
+    fn announce(&self, _: u32, announcements: Vec<Recalled>) {
+        for Recalled { conversation, sequence, event } in announcements {
+            self.recalled(conversation, sequence, &event);
+        }
+    }
+
+    fn assigned(&self, _: u32) {}
+
+    fn revoked(&self, _: u32) {}
+}
+
 /// Joins numbers that are near each other.
 fn ranges(mut numbers: Vec<u64>) -> Vec<RangeInclusive<u64>> {
     numbers.sort_unstable();
@@ -418,7 +430,7 @@ mod tests {
         // Known to be taken back before its row says so, and read before.
         let reader = Reader::new(Arc::clone(&store), 1 << 20);
         assert_eq!(read(&reader).await, [text(2), text(2), text(2)]);
-        reader.recalled(conversation, 2, &left);
+        reader.announce(0, vec![Recalled { conversation, sequence: 2, event: left.clone() }]);
         reader.keep(conversation, 2, &text(2));
         assert_eq!(read(&reader).await, [left.clone(), left.clone(), left.clone()]);
         // A read that began before brings the message all the same: neither is it given nor kept.

@@ -62,6 +62,7 @@ pub(crate) struct World {
     pub(crate) readings: HashMap<(UserId, ConversationId), Reading>,
     pub(crate) emitted: Vec<topic::Payload>,
     pub(crate) recalled: HashMap<(ConversationId, u64), Bytes>,
+    pub(crate) announced_recalls: Vec<conversation::Recalled>,
     pub(crate) notices: BTreeMap<(ConversationId, u64), u64>,
     pub(crate) calls: BTreeMap<(ConversationId, u64), (UserId, u64)>,
     pub(crate) groups: HashMap<ConversationId, Group>,
@@ -92,6 +93,7 @@ impl World {
             answer = answer.or_else(|| effects.outcome().cloned());
             assert_rows_are_written_once(effects.rows());
             self.written += effects.rows().len();
+            self.announced_recalls.extend(effects.announcements().iter().cloned());
             for row in effects.rows() {
                 match row.clone() {
                     conversation::Row::Message { conversation, sequence, event } => {

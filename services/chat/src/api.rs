@@ -212,8 +212,10 @@ impl Api {
             .finish()?;
         let (size, conversation) = (page::size(request.page_size)?, form::conversation(&request.conversation_id)?);
         let member = self.reader.store().member(user, conversation).await.map_err(store)?;
-        let membership = member.ok_or_else(|| ApiError::not_found("conversation"))?.membership;
-        let head = membership.last(self.reader.head(conversation).await.map_err(store)?.sequence);
+        let member = member.ok_or_else(|| ApiError::not_found("conversation"))?;
+        let head = self.reader.head(conversation).await.map_err(store)?.sequence;
+        let membership = self.reader.in_time(user, conversation, member).await.map_err(store)?.membership;
+        let head = membership.last(head);
         let messages = listing::messages(&self.reader, user, conversation, &membership, head, (request.before, request.after), size);
         Ok(ListMessagesResponse { messages: messages.await.map_err(store)?, head })
     }

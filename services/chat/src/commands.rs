@@ -70,8 +70,9 @@ impl Commands {
     /// Moves the read position.
     pub(crate) async fn mark_read(&self, asker: Asker, request: &MarkReadRequest) -> Result<MarkReadResponse, ApiError> {
         let (conversation, id) = form::marking(&request.conversation_id, &request.request_id)?;
-        let member = self.member(asker.user, conversation).await?;
-        let head = member.membership.last(self.reader.head_for(conversation, request.sequence).await.map_err(store)?);
+        let (user, member) = (asker.user, self.member(asker.user, conversation).await?);
+        let head = self.reader.head_for(conversation, request.sequence).await.map_err(store)?;
+        let head = self.reader.in_time(user, conversation, member).await.map_err(store)?.membership.last(head);
         let mark = inbox::MarkRead { conversation: conversation.to_key(), sequence: request.sequence.min(head) };
         let fingerprint = fingerprint("", &MarkReadRequest { request_id: String::new(), ..request.clone() });
         let answer = self.to_inbox(asker, id, fingerprint, inbox::Kind::MarkRead(mark)).await?;
@@ -81,8 +82,9 @@ impl Commands {
     /// Changes settings.
     pub(crate) async fn update(&self, asker: Asker, request: UpdateConversationRequest) -> Result<ConversationId, ApiError> {
         let (conversation, id, update) = form::updating(&request)?;
-        let member = self.member(asker.user, conversation).await?;
-        let head = member.membership.last(self.reader.head(conversation).await.map_err(store)?.sequence);
+        let (user, member) = (asker.user, self.member(asker.user, conversation).await?);
+        let head = self.reader.head(conversation).await.map_err(store)?.sequence;
+        let head = self.reader.in_time(user, conversation, member).await.map_err(store)?.membership.last(head);
         let fingerprint = fingerprint("", &UpdateConversationRequest { request_id: String::new(), ..request });
         self.to_inbox(asker, id, fingerprint, inbox::Kind::Update(inbox::Update { head, ..update })).await?;
         Ok(conversation)
@@ -95,6 +97,7 @@ impl Commands {
         let (user, sequence) = (asker.user, request.sequence);
         let member = self.member(user, conversation).await?;
         let head = self.reader.head_for(conversation, sequence).await.map_err(store)?;
+        let member = self.reader.in_time(user, conversation, member).await.map_err(store)?;
         let stored = if sequence <= head && member.membership.covers(sequence) {
             self.reader.message(conversation, sequence).await.map_err(store)?
         } else {
@@ -124,6 +127,7 @@ impl Commands {
         let member = self.member(asker.user, conversation).await?;
         let newest = sequences.last().copied().unwrap_or_default();
         let head = self.reader.head_for(conversation, newest).await.map_err(store)?;
+        let member = self.reader.in_time(asker.user, conversation, member).await.map_err(store)?;
         if newest > head || !sequences.iter().all(|sequence| member.membership.covers(*sequence)) {
             return Err(ApiError::invalid("sequences", "messages of the caller's time in the conversation"));
         }

@@ -42,18 +42,18 @@ pub(crate) struct Groups {
     pub(crate) limit: u32,
 }
 
-/// Takes the request id out of a request, and gives the hash of the rest.
+/// Takes the request id out of a request, and gives the hash of the rest. The name makes requests of the same form differ.
 macro_rules! identified {
-    ($request:expr) => {{
+    ($request:expr, $name:literal) => {{
         let mut rest = $request.clone();
         let id = form::request_id(&std::mem::take(&mut rest.request_id))?;
-        (id, fingerprint(std::any::type_name_of_val(&rest), &rest))
+        (id, fingerprint($name, &rest))
     }};
 }
 
 impl Groups {
     pub(crate) async fn create(&self, asker: Asker, request: &api::CreateGroupRequest) -> Result<api::CreateGroupResponse, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "CreateGroup");
         let users = form::creating(asker.user, request, self.limit)?;
         let id = id.unwrap_or_else(|| self.commands.new_id());
         let conversation = ConversationId::made_by(asker.user, id);
@@ -71,7 +71,7 @@ impl Groups {
     }
 
     pub(crate) async fn update(&self, asker: Asker, request: &api::UpdateGroupRequest) -> Result<api::Group, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "UpdateGroup");
         let (conversation, describe): (_, Describe) = form::describing(request)?;
         self.changed(asker, conversation, id, fingerprint, Kind::Describe(describe)).await
     }
@@ -89,7 +89,7 @@ impl Groups {
     }
 
     pub(crate) async fn add(&self, asker: Asker, request: &api::AddMembersRequest) -> Result<api::AddMembersResponse, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "AddMembers");
         let (conversation, users) = form::people(&request.conversation_id, &request.user_ids, self.limit)?;
         let user = asker.user;
         let add = self.people(user, &users).await?;
@@ -103,39 +103,39 @@ impl Groups {
     }
 
     pub(crate) async fn remove(&self, asker: Asker, request: &api::RemoveMembersRequest) -> Result<api::Group, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "RemoveMembers");
         let (conversation, users) = form::people(&request.conversation_id, &request.user_ids, self.limit)?;
         let users = users.iter().map(UserId::to_key).collect();
         self.changed(asker, conversation, id, fingerprint, Kind::Remove(Remove { users })).await
     }
 
     pub(crate) async fn leave(&self, asker: Asker, request: &api::LeaveGroupRequest) -> Result<(), ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "LeaveGroup");
         let conversation = form::group(&request.conversation_id)?;
         self.change(asker, conversation, id, fingerprint, Kind::Leave(Plain {})).await.map(|_| ())
     }
 
     pub(crate) async fn set_role(&self, asker: Asker, request: &api::SetRoleRequest) -> Result<api::GroupMember, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "SetRole");
         let (conversation, target, admin) = form::role(request)?;
         self.change(asker, conversation, id, fingerprint, Kind::SetRole(SetRole { user: target.to_key(), admin })).await?;
         self.member_now(conversation, target).await
     }
 
     pub(crate) async fn transfer(&self, asker: Asker, request: &api::TransferOwnershipRequest) -> Result<api::Group, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "TransferOwnership");
         let (conversation, target) = form::person(&request.conversation_id, &request.user_id)?;
         self.changed(asker, conversation, id, fingerprint, Kind::Transfer(Person { user: target.to_key() })).await
     }
 
     pub(crate) async fn dissolve(&self, asker: Asker, request: &api::DissolveGroupRequest) -> Result<api::Group, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "DissolveGroup");
         let conversation = form::group(&request.conversation_id)?;
         self.changed(asker, conversation, id, fingerprint, Kind::Dissolve(Plain {})).await
     }
 
     pub(crate) async fn rename(&self, asker: Asker, request: &api::UpdateMyMembershipRequest) -> Result<api::GroupMember, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "UpdateMyMembership");
         let conversation = form::nickname(request)?;
         let user = asker.user;
         let kind = Kind::Nickname(Nickname { nickname: request.nickname.clone() });
@@ -169,7 +169,7 @@ impl Groups {
         asker: Asker,
         request: &api::AnswerInvitationRequest,
     ) -> Result<api::AnswerInvitationResponse, ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "AnswerInvitation");
         let conversation = form::group(&request.conversation_id)?;
         let (user, accept) = (asker.user, request.accept);
         self.change(asker, conversation, id, fingerprint, Kind::AnswerInvitation(Answer { accept, ..Answer::default() })).await?;
@@ -203,7 +203,7 @@ impl Groups {
     }
 
     pub(crate) async fn answer_join_request(&self, asker: Asker, request: &api::AnswerJoinRequestRequest) -> Result<(), ApiError> {
-        let (id, fingerprint) = identified!(request);
+        let (id, fingerprint) = identified!(request, "AnswerJoinRequest");
         let (conversation, target) = form::person(&request.conversation_id, &request.user_id)?;
         let answer = Answer { accept: request.accept, user: target.to_key() };
         self.change(asker, conversation, id, fingerprint, Kind::AnswerJoinRequest(answer)).await.map(|_| ())

@@ -109,7 +109,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
         log: Arc::clone(&log),
         store: Arc::clone(&store) as Arc<_>,
         replies: Arc::clone(&replies),
-        announce: None,
+        announce: Some(Arc::clone(&reader) as Arc<_>),
         supervisor: supervisor.clone(),
         config: processors.clone(),
     };

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use plaza_processor::StoreError;
-use plaza_types::{ConversationId, UserId};
+use plaza_processor::{Announce, StoreError};
+use plaza_types::{ConversationId, UserId, id::ConversationKind};
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    domain::{event, inbox::Reference},
+    domain::{conversation::Recalled, event, inbox::Reference},
     metrics,
     store::{Head, Member, Store},
 };
@@ -247,7 +247,7 @@ impl Reader {
     /// The conversation's owner and the inbox's write on their own, so the latter may be a moment behind.
     pub(crate) async fn member(&self, user: UserId, conversation: ConversationId) -> Result<Option<(Member, Head)>, StoreError> {
         let Some(member) = self.store.member(user, conversation).await? else { return Ok(None) };
-        let head = member.until(self.head(conversation).await?);
+        let head = self.head(conversation).await?;
         self.settle(user, conversation, member, head).await.map(Some)
     }
 
@@ -271,7 +271,31 @@ impl Reader {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
+        let member = self.in_time(user, conversation, member).await?;
+        let head = member.until(head);
         Ok((member, head))
+    }
+
+    /// As the user's inbox knows the member, once that is what the conversation knows. The inbox may not know yet that the user left a group,
+    /// and what came after that is not for the user. Called after the head was read: who is a member now was one when that was written.
+    pub(crate) async fn in_time(&self, user: UserId, conversation: ConversationId, mut member: Member) -> Result<Member, StoreError> {
+        if conversation.kind() == ConversationKind::Direct {
+            return Ok(member);
+        }
+        for _ in 0..LOOKS {
+            if member.membership.left_at.is_some() {
+                return Ok(member);
+            }
+            let known = self.store.group_member(conversation, user).await?;
+            if known.is_some_and(|known| known.joined_at == member.membership.joined_at) {
+                return Ok(member);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Some(newer) = self.store.member(user, conversation).await? {
+                member = newer;
+            }
+        }
+        Err(StoreError { message: format!("the inbox of {user} does not know how long they are in {conversation}") })
     }
 
     /// The newest sequence, looked for a moment longer when the caller speaks of one slightly above it: another instance may have told of it.
@@ -286,6 +310,18 @@ impl Reader {
         }
         Ok(head)
     }
+}
+
+impl Announce<Recalled> for Reader {
+    fn announce(&self, _: u32, announcements: Vec<Recalled>) {
+        for Recalled { conversation, sequence, event } in announcements {
+            self.recalled(conversation, sequence, &event);
+        }
+    }
+
+    fn assigned(&self, _: u32) {}
+
+    fn revoked(&self, _: u32) {}
 }
 
 /// Joins numbers that are near each other.
@@ -308,7 +344,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{conversation, inbox},
+        domain::{
+            conversation::{self, row::GroupMember},
+            inbox::{self, Membership},
+        },
         store::conformance::{embedded, put_conversation, put_inbox},
     };
 
@@ -391,14 +430,51 @@ mod tests {
         // Known to be taken back before its row says so, and read before.
         let reader = Reader::new(Arc::clone(&store), 1 << 20);
         assert_eq!(read(&reader).await, [text(2), text(2), text(2)]);
-        reader.recalled(conversation, 2, &left);
+        reader.announce(0, vec![Recalled { conversation, sequence: 2, event: left.clone() }]);
         reader.keep(conversation, 2, &text(2));
         assert_eq!(read(&reader).await, [left.clone(), left.clone(), left.clone()]);
+        // A read that began before brings the message all the same: neither is it given nor kept.
+        let fetched = reader.fetch(conversation, 1..=2).await.expect("read");
+        assert_eq!(fetched.into_iter().map(|(_, event)| event).collect::<Vec<_>>(), [text(1), left.clone()]);
+        assert_eq!(reader.messages.get(&(conversation, 2)).map(|kept| kept.event), Some(left.clone()));
         // After a start the message may be told again, and that it was taken back not.
         put_conversation(&store, 3, [conversation::Row::Recalled { conversation, sequence: 2, event: left.clone() }]).await;
         let reader = Reader::new(Arc::clone(&store), 1 << 20);
         reader.keep(conversation, 2, &text(2));
         put_conversation(&store, 4, [conversation::Row::Head { conversation, head: 2, time: 4 }]).await;
         assert_eq!(read(&reader).await, [left.clone(), left.clone(), left]);
+    }
+
+    #[tokio::test]
+    async fn a_former_member_waits_until_the_inbox_knows_and_reads_no_further() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let (reader, group) = (Reader::new(Arc::clone(&store), 1 << 20), ConversationId::group(7, [7; 10]));
+        let row = |joined_at| conversation::Row::Member {
+            conversation: group,
+            user: user(1),
+            member: Some(GroupMember { joined_at, ..GroupMember::default() }),
+        };
+        let head = |head| conversation::Row::Head { conversation: group, head, time: head };
+        let membership = |joined_at, left_at| inbox::Row::Membership {
+            user: user(1),
+            conversation: group,
+            membership: Membership { joined_at, since: 1, left_at, left: 4, ..Membership::default() },
+        };
+        put_conversation(&store, 1, [row(2), head(3)]).await;
+        put_inbox(&store, 1, [membership(2, None)]).await;
+        let read = async || reader.member(user(1), group).await.expect("read").expect("known").1.sequence;
+        assert_eq!(read().await, 3);
+        // Removed by 4, and the inbox does not know.
+        put_conversation(&store, 2, [conversation::Row::Member { conversation: group, user: user(1), member: None }, head(9)]).await;
+        let mut waiting = Box::pin(read());
+        assert!(waiting.as_mut().now_or_never().is_none(), "9 is not for them");
+        put_inbox(&store, 2, [membership(2, Some(4))]).await;
+        assert_eq!(waiting.await, 4);
+        // In again by 11, and the inbox does not know: the time before is what is shown.
+        put_conversation(&store, 3, [row(10), head(11)]).await;
+        assert_eq!(read().await, 4);
+        put_inbox(&store, 3, [membership(10, None)]).await;
+        assert_eq!(read().await, 11);
     }
 }

@@ -121,6 +121,32 @@ fn every_recipient_is_told_the_same_bytes_that_are_stored() {
 }
 
 #[test]
+fn a_direct_message_costs_nothing_for_groups() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    world.send(a, conversation, text("hello")).expect("sent");
+    (world.fanned_out, world.written) = ((0, 0), 0);
+    world.emitted.clear();
+    world.send(b, conversation, text("hello")).expect("sent");
+    assert_eq!(world.written, 3, "the message, the sender's newest, the head");
+    assert!(world.fanned_out.0 <= 2 && world.fanned_out.0 == world.emitted.len(), "one record for each inbox partition");
+    for payload in &world.emitted {
+        let Some(topic::Kind::Message(message)) = &payload.kind else { panic!("{payload:?}") };
+        let plain = topic::Message {
+            conversation: message.conversation.clone(),
+            sequence: 2,
+            sender: b.to_key(),
+            recipients: message.recipients.clone(),
+            event: message.event.clone(),
+            ..topic::Message::default()
+        };
+        assert_eq!(*message, plain);
+    }
+}
+
+#[test]
 fn a_repeated_message_is_dropped_and_a_gap_is_reported() {
     let (a, b) = (user(1), user(2));
     let conversation = ConversationId::direct(a, b);

@@ -6,7 +6,7 @@
 mod member;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use std::{
 use plaza_chat::{
     domain::{
         conversation::{Conversations, row::Role},
-        inbox::{Inboxes, Reference},
+        inbox::{Announcement, Inboxes, Reference},
     },
     store::{Store, embedded::Embedded},
 };
@@ -25,7 +25,7 @@ use plaza_event_log::{
     fault::{Faults, Faulty},
 };
 use plaza_processor::{
-    Caller, Host, HostDeps, Machine, Replies,
+    Announce, Caller, Host, HostDeps, Machine, Replies,
     fault::{self, Odds},
 };
 use plaza_proto::chat::v1::{Entry, entry::Event};
@@ -76,8 +76,43 @@ impl Story {
     }
 }
 
+/// What devices were shown, by user and cursor: the place of the group's order, or nothing for another event.
+#[derive(Default)]
+struct Shown(Mutex<HashMap<(UserId, u64), Option<u64>>>);
+
+impl Announce<Announcement> for Shown {
+    fn announce(&self, _: u32, announcements: Vec<Announcement>) {
+        let mut shown = self.0.lock().expect("nobody panicked");
+        for announcement in announcements {
+            match announcement {
+                Announcement::Entry { user, cursor, message, .. } => {
+                    let place = message.map(|(_, sequence)| sequence);
+                    let before = *shown.entry((user, cursor)).or_insert(place);
+                    // Owners may overlap and repeat each other, and must not differ. A panic would only park the record.
+                    if before != place {
+                        shown.insert((user, cursor), Some(u64::MAX));
+                    }
+                }
+                Announcement::Irregular(_) => drop(shown.insert((UserId::from_bytes([0; 16]), 0), Some(u64::MAX))),
+                Announcement::Recalled { .. } => {}
+            }
+        }
+    }
+
+    fn assigned(&self, _: u32) {}
+
+    fn revoked(&self, _: u32) {}
+}
+
 /// One process's share of both machines, on its own failing way to the store.
-fn instance(log: &Arc<dyn EventLog>, store: &Arc<Embedded>, replies: &Arc<Replies>, supervisor: &Supervisor, rng: &Rng) {
+fn instance(
+    log: &Arc<dyn EventLog>,
+    store: &Arc<Embedded>,
+    replies: &Arc<Replies>,
+    supervisor: &Supervisor,
+    rng: &Rng,
+    shown: &Arc<Shown>,
+) {
     let config = || plaza_processor::Config {
         batch_records: 32,
         states: 200,
@@ -90,21 +125,21 @@ fn instance(log: &Arc<dyn EventLog>, store: &Arc<Embedded>, replies: &Arc<Replie
     };
     let odds = Odds { before: 20, after: 40, late: 60 };
     macro_rules! start {
-        ($machine:expr, $rows:ty) => {
+        ($machine:expr, $rows:ty, $announce:expr) => {
             let store = Arc::clone(store) as Arc<dyn plaza_processor::Store<$rows>>;
             let deps = HostDeps {
                 log: Arc::clone(log),
                 store: Arc::new(fault::Faulty::new(store, Rng::seeded(rng.next_u64()), odds)),
                 replies: Arc::clone(replies),
-                announce: None,
+                announce: $announce,
                 supervisor: supervisor.clone(),
                 config: config(),
             };
             Host::start(Arc::new($machine), deps);
         };
     }
-    start!(Conversations { inbox_partitions: INBOXES }, <Conversations as Machine>::Row);
-    start!(Inboxes, <Inboxes as Machine>::Row);
+    start!(Conversations { inbox_partitions: INBOXES }, <Conversations as Machine>::Row, None);
+    start!(Inboxes, <Inboxes as Machine>::Row, Some(Arc::clone(shown) as Arc<_>));
 }
 
 async fn run(seed: u64) {
@@ -116,9 +151,9 @@ async fn run(seed: u64) {
     let inner = EmbeddedLog::open(&db, &[(CHAT, 2), (INBOX, INBOXES)], move || time.now_micros()).expect("a log");
     let log: Arc<dyn EventLog> = Arc::new(Faulty::new(inner, seed, Faults::all()));
     let (store, replies, supervisor) = (Arc::new(Embedded::open(&db).expect("tables")), Replies::new(seed), Supervisor::new());
-    let rng = Rng::seeded(seed);
+    let (rng, shown) = (Rng::seeded(seed), Arc::<Shown>::default());
     for _ in 0..2 {
-        instance(&log, &store, &replies, &supervisor, &rng);
+        instance(&log, &store, &replies, &supervisor, &rng, &shown);
     }
     let asking = Asking::new(Caller::new(log, replies, 2), clock, Rng::seeded(rng.next_u64()), ConversationId::group(seed, [3; 10]));
     let story = Arc::new(Mutex::new(Story::default()));
@@ -126,6 +161,20 @@ async fn run(seed: u64) {
     live(&asking, &story, &rng).await;
     let story = Arc::into_inner(story).expect("everybody is done").into_inner().expect("nobody panicked");
     judge(&*store, asking.group, &story, seed).await;
+    let shown = shown.0.lock().expect("nobody panicked").clone();
+    assert!(!shown.is_empty(), "nobody was shown anything");
+    for who in 0..PEOPLE {
+        let (user, head) = (person(who), store.inbox_head(person(who)).await.expect("read"));
+        for (cursor, reference) in store.entries(user, 1..=head.max(1)).await.expect("read") {
+            let place = match reference {
+                Reference::Message { sequence, .. } => Some(sequence),
+                Reference::Event(_) => None,
+            };
+            let before = shown.get(&(user, cursor)).copied();
+            assert!(before.is_none_or(|before| before == place), "seed {seed}: {who} was shown {before:?} at {cursor}, there is {place:?}");
+        }
+    }
+    assert!(!shown.contains_key(&(UserId::from_bytes([0; 16]), 0)), "seed {seed}: a place came twice or was left out in an inbox");
 }
 
 /// The group is made, and everybody who is asked accepts, many at once.

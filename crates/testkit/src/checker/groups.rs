@@ -146,7 +146,7 @@ mod tests {
 
     fn good() -> History {
         let mut history = History::default();
-        for (id, heard, listed) in [("ada", vec![1, 2, 3, 4, 5, 6], 1..=6), ("bob", vec![1, 2, 3, 5, 6], 5..=6), ("eve", vec![], 1..=0)] {
+        for (id, heard, listed) in [("ada", vec![1, 2, 3, 4, 5, 6], 1..=6), ("bob", vec![1, 2, 3, 5, 6], 5..=6), ("eve", vec![], 1..=1)] {
             let inbox = heard.into_iter().zip(1..).map(|(sequence, cursor)| Entry { cursor, what: What::Message(message(sequence)) });
             let mut end = Final { user_id: id.into(), inbox: inbox.collect(), ..Final::default() };
             if id != "eve" {

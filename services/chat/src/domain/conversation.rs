@@ -38,6 +38,17 @@ pub struct Conversations {
     pub inbox_partitions: u32,
 }
 
+/// What readers are told: a message was taken back. A replay tells it again, before anybody finds the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub sequence: u64,
+    /// What is left of it, as a stored message is encoded.
+    pub event: Bytes,
+}
+
 /// What is kept of a conversation.
 #[derive(Debug, Clone, Default)]
 pub struct State {
@@ -192,7 +203,7 @@ impl Machine for Conversations {
     type Payload = Payload;
     type State = State;
     type Row = Row;
-    type Announcement = ();
+    type Announcement = Recalled;
 
     const NAME: &'static str = "conversation";
     const TOPIC: Topic = CHAT;

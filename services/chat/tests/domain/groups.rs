@@ -352,6 +352,8 @@ fn a_message_is_taken_back_by_its_sender_within_two_minutes() {
     let told = |world: &World, user| world.events(user).iter().filter(|event| matches!(event, entry::Event::MessageRecalled(_))).count();
     assert_eq!([owner, sender, late, user(4)].map(|user| told(&world, user)), [1, 1, 0, 0]);
     let left = &world.recalled[&(group(), sequence)];
+    let [announced] = &world.announced_recalls[..] else { panic!("{:?}", world.announced_recalls) };
+    assert_eq!((announced.sequence, &announced.event), (sequence, left), "readers of this process forget it at once");
     assert!(!left.windows(6).any(|words| words == b"secret"));
     let entry::Event::Message(message) = world::event(left) else { panic!("a message") };
     assert!(message.recalled && message.content.is_none() && message.sequence == sequence && message.sender_id == sender.to_string());

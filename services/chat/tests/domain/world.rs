@@ -62,6 +62,7 @@ pub(crate) struct World {
     pub(crate) readings: HashMap<(UserId, ConversationId), Reading>,
     pub(crate) emitted: Vec<topic::Payload>,
     pub(crate) recalled: HashMap<(ConversationId, u64), Bytes>,
+    pub(crate) announced_recalls: Vec<conversation::Recalled>,
     pub(crate) notices: BTreeMap<(ConversationId, u64), u64>,
     pub(crate) calls: BTreeMap<(ConversationId, u64), (UserId, u64)>,
     pub(crate) groups: HashMap<ConversationId, Group>,
@@ -72,6 +73,8 @@ pub(crate) struct World {
     pub(crate) deleted: HashSet<(UserId, ConversationId, u64)>,
     /// Records appended to the inbox topic by conversations, and their bytes.
     pub(crate) fanned_out: (usize, usize),
+    /// Rows written by conversations.
+    pub(crate) written: usize,
 }
 
 impl World {
@@ -89,6 +92,8 @@ impl World {
         for effects in effects {
             answer = answer.or_else(|| effects.outcome().cloned());
             assert_rows_are_written_once(effects.rows());
+            self.written += effects.rows().len();
+            self.announced_recalls.extend(effects.announcements().iter().cloned());
             for row in effects.rows() {
                 match row.clone() {
                     conversation::Row::Message { conversation, sequence, event } => {

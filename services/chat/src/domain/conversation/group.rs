@@ -494,7 +494,8 @@ impl Turn<'_> {
 
     fn write_member(&mut self, member: &Member) {
         let Some(user) = UserId::from_slice(&member.user) else { return };
-        let member = row::GroupMember { role: member.role, nickname: member.nickname.clone(), since: member.since };
+        let member =
+            row::GroupMember { role: member.role, nickname: member.nickname.clone(), since: member.since, joined_at: member.joined_at };
         self.effects.row(Row::Member { conversation: self.conversation, user, member: Some(member) });
     }
 

@@ -9,7 +9,7 @@ use plaza_topics::{
 };
 use plaza_types::{ClientId, ConversationId, Reason, UserId, limits};
 
-use super::{Conversations, Row, State, event, refuse};
+use super::{Conversations, Recalled, Row, State, event, refuse};
 
 /// Messages taken back that are remembered. One that is forgotten and taken back again is told again, which changes nothing.
 const REMEMBERED: usize = 64;
@@ -48,6 +48,7 @@ impl Conversations {
             // Those who came after it never had it.
             let had = roster.members.iter().filter(|member| member.joined_at < sequence).map(|member| &member.user);
             self.tell(had, &event::recalled(conversation, sequence), Some(&recalled), effects);
+            effects.announce(Recalled { conversation, sequence, event: event.clone() });
             effects.row(Row::Recalled { conversation, sequence, event });
         }
         effects.reply(Outcome::accepted(Vec::new()), ReplyWhen::Written);

@@ -130,4 +130,7 @@ pub struct GroupMember {
     /// When the member came in, microseconds.
     #[prost(uint64, tag = "3")]
     pub since: u64,
+    /// Messages up to this sequence are before the member's time.
+    #[prost(uint64, tag = "4")]
+    pub joined_at: u64,
 }

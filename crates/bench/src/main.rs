@@ -23,7 +23,22 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 /// What can be measured.
-const PARTS: [&str; 11] = ["ack", "throughput", "sync", "login", "idle", "peers-a", "peers-b", "peers-d", "post", "timeline", "restart"];
+const PARTS: [&str; 14] = [
+    "ack",
+    "throughput",
+    "sync",
+    "login",
+    "idle",
+    "peers-a",
+    "peers-b",
+    "peers-c",
+    "peers-d",
+    "group-online",
+    "group-offline",
+    "post",
+    "timeline",
+    "restart",
+];
 
 /// Measures the server against its floors. Without a part: all of them.
 #[derive(Parser)]

@@ -88,12 +88,9 @@ pub(crate) async fn run(account: &Account, command: Command) -> anyhow::Result<(
                 false => Kind::All(moments::AllFriends {}),
             };
             let link = link.map(|url| moments::Link { url, ..Default::default() });
-            let request = moments::CreatePostRequest {
-                request_id: new_id(),
-                content: Some(moments::PostContent { text, link, location: None }),
-                audience: Some(moments::Audience { kind: Some(kind) }),
-                mentions: Vec::new(),
-            };
+            let content = Some(moments::PostContent { text, link, location: None });
+            let audience = Some(moments::Audience { kind: Some(kind) });
+            let request = moments::CreatePostRequest { request_id: new_id(), content, audience, mentions: Vec::new() };
             println!("{}", call!(account, create_post, request)?.post.unwrap_or_default().post_id);
         }
         Command::Timeline { count } => timeline(account, count).await?,

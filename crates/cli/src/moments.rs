@@ -151,8 +151,8 @@ async fn show(account: &Account, post: &Post) -> anyhow::Result<()> {
         println!("  at {}", location.name);
     }
     println!("  {}: {} likes, {} comments", post.post_id, post.like_count, post.comment_count);
-    for (PostComment { text, .. }, name) in post.comments.iter().zip(&names[1..]) {
-        println!("    {name}: {text}");
+    for (PostComment { text, comment_id, .. }, name) in post.comments.iter().zip(&names[1..]) {
+        println!("    {name}: {text} [{comment_id}]");
     }
     Ok(())
 }

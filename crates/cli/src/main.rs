@@ -2,6 +2,7 @@
 
 mod chat;
 mod group;
+mod moments;
 mod people;
 mod profile;
 
@@ -80,6 +81,9 @@ enum Command {
     },
     /// Show contacts and conversations.
     List,
+    /// Posts for friends.
+    #[command(subcommand)]
+    Moments(moments::Command),
 }
 
 #[tokio::main]
@@ -110,6 +114,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Requests => people::requests(&profile.resume(&endpoint).await?).await?,
         Command::Accept { handle } => people::accept(&profile.resume(&endpoint).await?, &handle).await?,
         Command::List => people::list(&profile.resume(&endpoint).await?).await?,
+        Command::Moments(command) => moments::run(&profile.resume(&endpoint).await?, command).await?,
         Command::Send { handle, text } => chat::send(&profile.resume(&endpoint).await?, &handle, &text).await?,
         Command::Recall { handle, sequence } => chat::recall(&profile.resume(&endpoint).await?, &handle, sequence).await?,
         Command::Group(command) => group::run(&profile.resume(&endpoint).await?, command).await?,

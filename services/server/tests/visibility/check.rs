@@ -1,0 +1,262 @@
+//! Plays a history on a system and on the model at once, and compares what everybody is shown. Nothing is waited for: whatever somebody did
+//! holds for the next read of anybody.
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use crate::{
+    history::History,
+    metamorphic,
+    model::{Answer, Model, SeenPost},
+    step::{Act, Step, Who},
+    system::{Page, Refusal, System},
+};
+
+/// What nobody ever made.
+const UNMADE: usize = 1_000_000;
+/// A list that does not end.
+const ENDLESS: usize = 1_000;
+
+/// Everything that a list shows, read page by page.
+macro_rules! pages {
+    ($what:expr, $size:expr, from $from:expr, $token:ident => $page:expr) => {{
+        let mut pages = Pages { shown: Vec::new(), size: $size, token: $from };
+        while {
+            let $token = std::mem::take(&mut pages.token);
+            pages.add(&$what, $page.await)?
+        } {}
+        pages.shown
+    }};
+}
+
+/// Why a history is not as the model says.
+pub(crate) type Difference = String;
+
+/// A history being played.
+pub(crate) struct Player<S> {
+    pub(crate) system: S,
+    pub(crate) model: Model,
+    rng: StdRng,
+    /// How each kind of call is refused about what does not exist.
+    missing: BTreeMap<&'static str, Refusal>,
+}
+
+impl<S: System> Player<S> {
+    pub(crate) fn new(system: S, history: &History) -> Self {
+        let model = Model { people: history.people, ..Model::default() };
+        Self { system, model, rng: StdRng::seed_from_u64(history.seed), missing: BTreeMap::new() }
+    }
+
+    /// Does one step and looks at what it may have changed.
+    pub(crate) async fn step(&mut self, step: &Step) -> Result<(), Difference> {
+        match step {
+            Step::Do(act) => {
+                self.act(act).await?;
+                if let Act::Befriend(one, other)
+                | Act::Unfriend(one, other)
+                | Act::Block(one, other)
+                | Act::Unblock(one, other)
+                | Act::Permit(one, other, _)
+                | Act::Tag(one, other, _) = act
+                    && !self.model.posts.is_empty()
+                {
+                    self.timeline(*one, 50).await?;
+                    self.timeline(*other, 50).await?;
+                }
+            }
+            Step::While { viewer, size, act } => self.act_while_reading(*viewer, *size, act).await?,
+            // The clock is moved by whoever plays the history.
+            Step::Wait(hours) => {
+                self.model.now += hours;
+                let viewer = self.rng.random_range(0..self.model.people);
+                self.viewer(viewer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What must follow from a few more changes, see [`metamorphic`]. The model knows nothing of them.
+    pub(crate) async fn changes(&mut self, seed: u64) -> Result<(), Difference> {
+        metamorphic::check(&mut self.system, &self.model, seed).await
+    }
+
+    /// What everybody is shown, in every way.
+    pub(crate) async fn everybody(&mut self) -> Result<(), Difference> {
+        for viewer in 0..self.model.people {
+            self.viewer(viewer).await?;
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, act: &Act) -> Result<(), Difference> {
+        if !self.model.can(act) {
+            return Ok(());
+        }
+        let answer = self.model.act(act);
+        let refused_as = if answer == Answer::Missing { Some(self.refused_as_missing(act).await?) } else { None };
+        match (answer, self.system.act(act).await) {
+            (Answer::Done, Ok(shown)) => {
+                let expected = match *act {
+                    Act::Post { who, post, .. } | Act::Like(who, post) | Act::Unlike(who, post) => self.model.get(who, post),
+                    _ => None,
+                };
+                same(&format!("the answer to {act:?}"), &expected, &shown)
+            }
+            (Answer::Missing, Err(refusal)) => same(&format!("the refusal of {act:?}"), &refused_as, &Some(refusal)),
+            (Answer::NotTheirs, Err(_)) => Ok(()),
+            (expected, got) => Err(format!("{act:?}: expected {expected:?}, got {got:?}")),
+        }
+    }
+
+    /// How an act is refused that is about nothing: tried with a number that was never given.
+    async fn refused_as_missing(&mut self, act: &Act) -> Result<Refusal, Difference> {
+        let (kind, unmade) = match *act {
+            Act::DeletePost(who, _) => ("delete a post", Act::DeletePost(who, UNMADE)),
+            Act::Like(who, _) => ("like", Act::Like(who, UNMADE)),
+            Act::Unlike(who, _) => ("unlike", Act::Unlike(who, UNMADE)),
+            Act::DeleteComment(who, _) => ("delete a comment", Act::DeleteComment(who, UNMADE)),
+            Act::Comment { who, post, answers: Some(_), .. } if self.model.get(who, post).is_some() => {
+                ("answer", Act::Comment { who, post, comment: UNMADE, answers: Some(UNMADE) })
+            }
+            Act::Comment { who, .. } => ("comment", Act::Comment { who, post: UNMADE, comment: UNMADE, answers: None }),
+            _ => return Err(format!("{act:?} cannot be about what is missing")),
+        };
+        if let Some(refusal) = self.missing.get(kind) {
+            return Ok(refusal.clone());
+        }
+        match self.system.act(&unmade).await {
+            Ok(_) => Err(format!("{unmade:?} was done")),
+            Err(refusal) => Ok(self.missing.entry(kind).or_insert(refusal).clone()),
+        }
+    }
+
+    /// Pages that were not read yet show what is visible now, of what is older than what was read.
+    async fn act_while_reading(&mut self, viewer: Who, size: u32, act: &Act) -> Result<(), Difference> {
+        let before = self.model.timeline(viewer);
+        let (first, token) = self.system.timeline(viewer, size, "").await.map_err(refused("the first page"))?;
+        same("the first page", &before[..before.len().min(size as usize)], &first)?;
+        self.act(act).await?;
+        let Some(last) = first.last().filter(|_| !token.is_empty()) else { return Ok(()) };
+        let rest: Vec<SeenPost> = self.model.timeline(viewer).into_iter().filter(|post| post.post < last.post).collect();
+        let what = format!("the timeline of {viewer} after its first page of {size}, {act:?} in between");
+        same(&what, &rest, &pages!(what, size, from token, next => self.system.timeline(viewer, size, &next)))
+    }
+
+    async fn viewer(&mut self, viewer: Who) -> Result<(), Difference> {
+        self.try_unseen(viewer).await?;
+        let size = *[1, 2, 3, 7, 50].choose(&mut self.rng).expect("there are some");
+        self.timeline(viewer, size).await?;
+        self.posts_of_everybody(viewer).await?;
+        self.single_posts(viewer).await?;
+        self.notices(viewer).await
+    }
+
+    async fn timeline(&mut self, viewer: Who, size: u32) -> Result<(), Difference> {
+        let what = format!("the timeline of {viewer} in pages of {size}");
+        let shown = pages!(what, size, from String::new(), token => self.system.timeline(viewer, size, &token));
+        same(&what, &self.model.timeline(viewer), &shown)
+    }
+
+    /// Of each author, and of somebody who does not exist.
+    async fn posts_of_everybody(&mut self, viewer: Who) -> Result<(), Difference> {
+        for author in (0..self.model.people).chain([UNMADE]) {
+            let size = *[1, 2, 50].choose(&mut self.rng).expect("there are some");
+            let what = format!("the posts of {author} for {viewer} in pages of {size}");
+            let shown = pages!(what, size, from String::new(), token => self.system.posts_of(viewer, author, size, &token));
+            same(&what, &self.model.posts_of(viewer, author), &shown)?;
+        }
+        Ok(())
+    }
+
+    async fn single_posts(&mut self, viewer: Who) -> Result<(), Difference> {
+        let unmade_post = self.system.get(viewer, UNMADE).await;
+        let unmade_comments = self.system.comments(viewer, UNMADE, 50, "").await;
+        let (Err(no_post), Err(no_comments)) = (unmade_post, unmade_comments) else { return Err("an unmade post was shown".to_owned()) };
+        for post in self.model.posts.iter().map(|post| post.post).collect::<Vec<_>>() {
+            let seen = self.model.get(viewer, post);
+            // What is seen was in the timeline already.
+            if seen.is_some() && self.rng.random_bool(0.7) {
+                continue;
+            }
+            let what = format!("post {post} for {viewer}");
+            same(&what, &seen.ok_or(no_post.clone()), &self.system.get(viewer, post).await)?;
+            let size = *[1, 2, 50].choose(&mut self.rng).expect("there are some");
+            let what = format!("the comments on post {post} for {viewer} in pages of {size}");
+            let Some(comments) = self.model.comments(viewer, post) else {
+                same(&what, &Err(no_comments.clone()), &self.system.comments(viewer, post, size, "").await)?;
+                continue;
+            };
+            let shown = pages!(what, size, from String::new(), token => self.system.comments(viewer, post, size, &token));
+            same(&what, &comments, &shown)?;
+        }
+        Ok(())
+    }
+
+    async fn notices(&mut self, viewer: Who) -> Result<(), Difference> {
+        let size = *[1, 2, 50].choose(&mut self.rng).expect("there are some");
+        let what = format!("the notices of {viewer} in pages of {size}");
+        let shown = pages!(what, size, from String::new(), token => self.system.notices(viewer, size, &token));
+        same(&what, &self.model.notices(viewer), &shown)
+    }
+
+    /// Doing something about what one does not see is refused as if it did not exist. That it changed nothing shows in what is seen next.
+    async fn try_unseen(&mut self, viewer: Who) -> Result<(), Difference> {
+        let unseen: Vec<usize> =
+            self.model.posts.iter().map(|post| post.post).filter(|post| self.model.get(viewer, *post).is_none()).collect();
+        if let Some(post) = unseen.choose(&mut self.rng).copied() {
+            let comment = UNMADE + 1;
+            let acts = [
+                Act::Like(viewer, post),
+                Act::Unlike(viewer, post),
+                Act::Comment { who: viewer, post, comment, answers: None },
+                Act::DeletePost(viewer, post),
+            ];
+            let act = acts.choose(&mut self.rng).expect("there are some").clone();
+            self.act(&act).await?;
+        }
+        let seen = |model: &Model, post| model.comments(viewer, post).unwrap_or_default().into_iter().map(|shown| shown.comment);
+        let comments = self.model.comments.iter().map(|comment| (comment.comment, comment.post));
+        let unseen: Vec<_> = comments.filter(|(comment, post)| !seen(&self.model, *post).any(|seen| seen == *comment)).collect();
+        if let Some((comment, post)) = unseen.choose(&mut self.rng).copied() {
+            let answer = Act::Comment { who: viewer, post, comment: UNMADE + 1, answers: Some(comment) };
+            let acts = [Act::DeleteComment(viewer, comment), answer];
+            let act = acts.choose(&mut self.rng).expect("there are some").clone();
+            self.act(&act).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A list read page by page, from a token to its end.
+struct Pages<T> {
+    shown: Vec<T>,
+    size: u32,
+    token: String,
+}
+
+impl<T: Debug> Pages<T> {
+    /// Adds a page; says whether there is another.
+    fn add(&mut self, what: &str, page: Result<Page<T>, Refusal>) -> Result<bool, Difference> {
+        let (shown, token) = page.map_err(refused(what))?;
+        let full = shown.len() == self.size as usize;
+        if shown.len() > self.size as usize || (!token.is_empty() && !full) {
+            return Err(format!("{what}: a page of {} that says {}", shown.len(), if token.is_empty() { "the end" } else { "go on" }));
+        }
+        self.shown.extend(shown);
+        if self.shown.len() > ENDLESS {
+            return Err(format!("{what}: no end"));
+        }
+        self.token = token;
+        Ok(!self.token.is_empty())
+    }
+}
+
+pub(crate) fn refused(what: &str) -> impl FnOnce(Refusal) -> Difference {
+    move |refusal| format!("{what}: refused with {refusal:?}")
+}
+
+/// Whether what was got is what was expected.
+pub(crate) fn same<T: PartialEq + Debug + ?Sized>(what: &str, expected: &T, got: &T) -> Result<(), Difference> {
+    if expected == got { Ok(()) } else { Err(format!("{what}\n  expected {expected:?}\n  got      {got:?}")) }
+}

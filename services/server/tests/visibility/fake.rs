@@ -1,6 +1,6 @@
 //! A system that is the model with one mistake, to show that the checks find it. Without a mistake it shows that the checks find nothing.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use crate::{
     model::{Answer, Contact, Like, Model, NoticeKind, SeenComment, SeenNotice, SeenPost},
@@ -350,6 +350,8 @@ impl Fake {
 }
 
 impl System for Fake {
+    const PATIENCE: Duration = Duration::ZERO;
+
     async fn newcomer(&mut self) -> Result<Who, Refusal> {
         self.model.people += 1;
         Ok(self.model.people - 1)

@@ -1,6 +1,8 @@
 //! What a history is played on: the running services, or a made-up system with a planted mistake. Calls carry the numbers of the history,
 //! never ids, so whatever a system answers about something it should not know of shows as a number that nobody gave.
 
+use std::time::Duration;
+
 use crate::{
     model::{SeenComment, SeenNotice, SeenPost},
     step::{Act, Who},
@@ -21,6 +23,9 @@ pub(crate) type Page<T> = (Vec<T>, String);
 
 /// Where a history happens.
 pub(crate) trait System: Send + Sync {
+    /// How long a post may be on its way into timelines, and a notice on its way.
+    const PATIENCE: Duration;
+
     /// One more person, whom nobody knows.
     fn newcomer(&mut self) -> impl Future<Output = Result<Who, Refusal>> + Send;
 

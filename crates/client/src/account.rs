@@ -9,6 +9,7 @@ use plaza_proto::{
     accounts::v1::{self as accounts, accounts_service_client::AccountsServiceClient},
     chat::v1::{self as chat, chat_service_client::ChatServiceClient},
     graph::v1::graph_service_client::GraphServiceClient,
+    moments::v1::moments_service_client::MomentsServiceClient,
 };
 use tokio::sync::Mutex;
 use tonic::{
@@ -221,7 +222,7 @@ impl Account {
         Ok((self.shared.endpoint.streams.clone(), Authorized { timeout: None, ..authorized }))
     }
 
-    /// The three services' clients, signed in as of now: for calls made once, whose status is of interest.
+    /// The services' clients, signed in as of now: for calls made once, whose status is of interest.
     ///
     /// # Errors
     /// [`Error::SignedOut`], [`Error::Unavailable`].
@@ -229,7 +230,7 @@ impl Account {
         Ok(Services::new(&self.shared.endpoint, self.authorized().await?))
     }
 
-    /// Makes a call, again and again for up to a minute while the server cannot be reached. `call` is given the three services' clients; a
+    /// Makes a call, again and again for up to a minute while the server cannot be reached. `call` is given the services' clients; a
     /// changing request must carry its request id from outside, so that every try has the same.
     ///
     /// # Errors
@@ -301,6 +302,8 @@ pub struct Services {
     pub graph: GraphServiceClient<Authed>,
     /// Chat.
     pub chat: ChatServiceClient<Authed>,
+    /// Moments.
+    pub moments: MomentsServiceClient<Authed>,
 }
 
 impl Services {
@@ -309,7 +312,8 @@ impl Services {
         Self {
             accounts: AccountsServiceClient::new(channel.clone()),
             graph: GraphServiceClient::new(channel.clone()),
-            chat: ChatServiceClient::new(channel),
+            chat: ChatServiceClient::new(channel.clone()),
+            moments: MomentsServiceClient::new(channel),
         }
     }
 }

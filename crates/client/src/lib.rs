@@ -23,7 +23,9 @@ pub use backoff::Backoff;
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use live::{Live, LiveEvent, Sender};
-pub use plaza_proto::{accounts::v1 as accounts, chat::v1 as chat, common::v1 as common, gateway::v1 as gateway, graph::v1 as graph};
+pub use plaza_proto::{
+    accounts::v1 as accounts, chat::v1 as chat, common::v1 as common, gateway::v1 as gateway, graph::v1 as graph, moments::v1 as moments,
+};
 
 use plaza_types::ClientId;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use plaza_embedded_db::{Batch, Db, Options};
 
 /// The services that keep checkpoints, by the names of their tables.
-const SERVICES: [&str; 2] = ["chat", "graph"];
+const SERVICES: [&str; 3] = ["chat", "graph", "moments"];
 
 /// Removes every checkpoint from a data folder that no process has open; answers how many there were.
 ///

@@ -5,11 +5,11 @@ use bytes::Bytes;
 /// A command from the graph API (the user is the envelope's caller and the key) or an emission of another user's edges.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Payload {
-    /// The person it is about.
+    /// The person it is about; empty where it is about nobody.
     #[prost(bytes = "bytes", tag = "1")]
     pub other: Bytes,
     /// Which.
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: Option<Kind>,
 }
 
@@ -43,6 +43,9 @@ pub enum Kind {
     /// Emission: the other accepted, or had asked too.
     #[prost(message, tag = "10")]
     Accepted(Accepted),
+    /// Emission of the user's posts: tell those whom the user lists of a post.
+    #[prost(message, tag = "11")]
+    Spread(Spread),
 }
 
 /// Nothing more to say.
@@ -115,4 +118,29 @@ pub struct Accepted {
     /// The answer for the other's device, an encoded `plaza_processor::Outcome`, to be given once the conversation is open; empty when nobody waits.
     #[prost(bytes = "bytes", tag = "2")]
     pub answer: Bytes,
+}
+
+/// A post that those whom the user lists may come to see.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Spread {
+    /// The post's id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub post: Bytes,
+    /// When it was made, microseconds.
+    #[prost(uint64, tag = "2")]
+    pub created: u64,
+    /// As [`crate::timeline::References::idle_after`].
+    #[prost(uint64, tag = "3")]
+    pub idle_after: u64,
+}
+
+/// The user's edge to somebody changed: what the user's list or blocks say of them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EdgeChanged {
+    /// Whose edge, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub owner: Bytes,
+    /// To whom, 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub other: Bytes,
 }

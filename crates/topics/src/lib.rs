@@ -3,10 +3,14 @@
 //!
 //! | topic | key | owner (applies it) | appended by | also read by |
 //! | --- | --- | --- | --- | --- |
-//! | `accounts` | user | nobody | accounts | gateway (revoked devices), chat relays [`account::Event`] to the inbox |
-//! | `graph` | user | graph | graph API, graph itself | - |
+//! | `accounts` | user | nobody | accounts | gateway (revoked devices), moments (settings), chat relays [`account::Event`] to the inbox |
+//! | `graph` | user | graph | graph API, graph itself, moments (a post to be spread) | - |
+//! | `edges` | user | nobody | graph | moments, which forgets what it kept of the edge |
 //! | `chat` | conversation | chat's conversation processor | chat API, graph | - |
-//! | `inbox` | user (or a partition's recipients) | chat's inbox processor | chat, graph, accounts, chat API | - |
+//! | `inbox` | user (or a partition's recipients) | chat's inbox processor | chat, graph, accounts, moments, chat API | - |
+//! | `moments` | author | moments' posts processor | moments API, graph | - |
+//! | `timeline` | viewer (or a partition's viewers) | moments' timeline processor | graph, moments | - |
+//! | `notices` | author | nobody | moments | moments relays [`moments::Act`] to the inbox |
 
 use plaza_event_log::Topic;
 
@@ -14,6 +18,8 @@ pub mod account;
 pub mod conversation;
 pub mod graph;
 pub mod inbox;
+pub mod moments;
+pub mod timeline;
 
 /// Account events, keyed by user; payload [`account::Event`], bare (no envelope).
 pub const ACCOUNTS: Topic = Topic("accounts");
@@ -24,5 +30,15 @@ pub const CHAT: Topic = Topic("chat");
 /// What goes into users' inboxes, keyed by user, or empty when it names several users of the same partition; payload [`inbox::Payload`].
 pub const INBOX: Topic = Topic("inbox");
 
+/// What changed of users' edges, keyed by the edge's owner; payload [`graph::EdgeChanged`]. Its time is the write time of the rows it tells of.
+pub const EDGES: Topic = Topic("edges");
+/// Commands and emissions to authors and their posts, keyed by author; payload [`moments::Payload`].
+pub const MOMENTS: Topic = Topic("moments");
+/// What goes into viewers' timelines, keyed by viewer, or by something else when it names several viewers of the same partition; payload
+/// [`timeline::Payload`].
+pub const TIMELINE: Topic = Topic("timeline");
+/// What was done to posts, keyed by author; payload [`moments::Act`].
+pub const NOTICES: Topic = Topic("notices");
+
 /// All of them.
-pub const ALL: [Topic; 4] = [ACCOUNTS, GRAPH, CHAT, INBOX];
+pub const ALL: [Topic; 8] = [ACCOUNTS, GRAPH, EDGES, CHAT, INBOX, MOMENTS, TIMELINE, NOTICES];

@@ -16,6 +16,7 @@ use plaza_processor::{Caller, Host, HostDeps, Replies};
 use plaza_proto::graph::v1::{graph_service_server::GraphServiceServer, relations_service_server::RelationsServiceServer};
 use plaza_rpc::{PageTokens, Peer};
 use plaza_runtime::{Clock, Rng, Supervisor};
+use plaza_topics::TIMELINE;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -82,7 +83,11 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let Deps { store, log, replies, peers, clock, rng, supervisor, page_tokens } = deps;
     let commands = Commands::new(Caller::new(log.clone(), replies.clone(), RULES), clock.clone(), rng.clone(), config.calls);
     let config = plaza_processor::Config { rng, ..plaza_processor::Config::default() };
-    Host::start(Arc::new(Graph), HostDeps { log, store: store.clone(), replies, announce: None, supervisor, config });
+    let timeline_partitions = log.partitions(TIMELINE);
+    Host::start(
+        Arc::new(Graph { timeline_partitions }),
+        HostDeps { log, store: store.clone(), replies, announce: None, supervisor, config },
+    );
     let relations = Relations { store: store.clone(), clock: clock.clone() };
     let api = Api { store, commands, accounts: peers.accounts, tokens: page_tokens, clock };
     Ok(Built { routes: Routes::new(GraphServiceServer::new(api)).add_service(RelationsServiceServer::new(relations)) })

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use plaza_processor::StoreError;
 use plaza_types::UserId;
 
-use crate::domain::{Contact, Folder, Request, Row, Status};
+use crate::domain::{Contact, Folder, Permissions, Request, Row, Status};
 
 /// A contact with the owner's own name for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,30 @@ pub struct Relation {
     pub known: bool,
 }
 
+/// How one user stands to another, with all that decides who sees whose Moments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stance {
+    /// The one lists the other.
+    pub lists: bool,
+    /// The one blocks the other.
+    pub blocks: bool,
+    /// What the one allows the other.
+    pub permissions: Permissions,
+    /// The one's tags on the other.
+    pub tags: Vec<String>,
+    /// The write time of the newest change it tells of, microseconds.
+    pub version: u64,
+}
+
+/// Both sides of a pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stances {
+    /// How the one asked about stands to the other.
+    pub own: Stance,
+    /// How the other stands to the one.
+    pub theirs: Stance,
+}
+
 /// The store. See the module for the contract.
 #[async_trait]
 pub trait Store: plaza_processor::Store<Row> {
@@ -75,4 +99,7 @@ pub trait Store: plaza_processor::Store<Row> {
 
     /// How a user stands to others, in order.
     async fn relations(&self, user: UserId, others: &[UserId]) -> Result<Vec<Relation>, StoreError>;
+
+    /// How a user and others stand to each other, in order.
+    async fn stances(&self, user: UserId, others: &[UserId]) -> Result<Vec<Stances>, StoreError>;
 }

@@ -9,7 +9,7 @@ use plaza_runtime::{
 use serde::{Deserialize, Serialize};
 
 /// The services there are, in the order in which they are named to the user.
-pub const SERVICES: [&str; 4] = ["accounts", "graph", "chat", "gateway"];
+pub const SERVICES: [&str; 5] = ["accounts", "graph", "chat", "moments", "gateway"];
 
 /// What is logged: of the engine and the exporter only what needs attention.
 const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
@@ -32,6 +32,8 @@ pub struct Config {
     pub graph: plaza_graph::Config,
     /// The chat service.
     pub chat: plaza_chat::Config,
+    /// The moments service.
+    pub moments: plaza_moments::Config,
     /// The gateway.
     pub gateway: plaza_gateway::Config,
     /// The embedded log and store.
@@ -62,6 +64,7 @@ impl Default for Config {
             accounts: Default::default(),
             graph: Default::default(),
             chat: Default::default(),
+            moments: Default::default(),
             gateway: Default::default(),
             embedded: Embedded::default(),
             telemetry: plaza_telemetry::Config { log_level: LOG_LEVEL.to_owned(), ..Default::default() },
@@ -99,6 +102,8 @@ impl Validate for Config {
             ("accounts.password.queue_per_thread", password.queue_per_thread as u64, 1),
             ("graph.calls", self.graph.calls as u64, 1),
             ("chat.calls_under_way", self.chat.calls_under_way as u64, 1),
+            ("moments.calls", self.moments.calls as u64, 1),
+            ("moments.idle_seconds", self.moments.idle_seconds, 1),
             ("chat.link_bytes", self.chat.link_bytes as u64, 64 << 10),
             ("embedded.journal_bytes", self.embedded.journal_bytes, 16 << 20),
         ];

@@ -18,7 +18,7 @@ use plaza_telemetry::{Telemetry, rpc_metrics::RpcMetrics};
 use tokio::net::TcpListener;
 
 /// Where records that cannot be decided are parked.
-const PARKED: [Topic; 3] = [Topic("graph.dead"), Topic("chat.dead"), Topic("inbox.dead")];
+const PARKED: [Topic; 5] = [Topic("graph.dead"), Topic("chat.dead"), Topic("inbox.dead"), Topic("moments.dead"), Topic("timeline.dead")];
 
 /// A process that serves.
 pub struct Running {
@@ -60,7 +60,7 @@ pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<
     let page_tokens = secrets::page_tokens(&db, &rng).await?;
     let replies = Replies::new(rng.next_u64());
     let stack_deps = StackDeps { metrics: RpcMetrics::new() };
-    let (accounts, graph, chat) = (Peer::slot(), Peer::slot(), Peer::slot());
+    let (accounts, graph, chat, moments) = (Peer::slot(), Peer::slot(), Peer::slot(), Peer::slot());
 
     if config.runs("accounts") {
         let deps = plaza_accounts::Deps {
@@ -103,9 +103,28 @@ pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<
         let built = plaza_chat::build(config.chat.clone(), deps).await.context("chat")?;
         chat.bind(Peer::in_process(stack("chat", built.routes, &stack_deps)));
     }
+    if config.runs("moments") {
+        let deps = plaza_moments::Deps {
+            store: Arc::new(plaza_moments::Embedded::open(&db)?),
+            log: log.clone(),
+            replies: replies.clone(),
+            peers: plaza_moments::Peers { graph: graph.clone(), accounts: accounts.clone() },
+            clock: clock.clone(),
+            rng: rng.clone(),
+            supervisor: supervisor.clone(),
+            page_tokens: page_tokens.clone(),
+        };
+        let built = plaza_moments::build(config.moments.clone(), deps).await.context("moments")?;
+        moments.bind(Peer::in_process(stack("moments", built.routes, &stack_deps)));
+    }
     let public = match listener {
         Some(listener) => {
-            let peers = HashMap::from([("plaza.accounts.v1", accounts), ("plaza.graph.v1", graph), ("plaza.chat.v1", chat)]);
+            let peers = HashMap::from([
+                ("plaza.accounts.v1", accounts),
+                ("plaza.graph.v1", graph),
+                ("plaza.chat.v1", chat),
+                ("plaza.moments.v1", moments),
+            ]);
             let deps = plaza_gateway::Deps { log, peers, clock, rng, supervisor: supervisor.clone(), stack: stack_deps };
             let built = plaza_gateway::build(config.gateway.clone(), deps).await.context("gateway")?;
             Some(built.serve(listener)?)

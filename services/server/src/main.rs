@@ -13,14 +13,14 @@ use plaza_runtime::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A messenger's backend: accounts, graph, chat and their gateway. Without arguments everything runs in this process.
+/// A messenger's backend: accounts, graph, chat, moments and their gateway. Without arguments everything runs in this process.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// A TOML file; `plaza config` prints every key.
     #[arg(long, global = true, env = "PLAZA_CONFIG")]
     config: Option<PathBuf>,
-    /// Which services to run: accounts, graph, chat, gateway.
+    /// Which services to run: accounts, graph, chat, moments, gateway.
     #[arg(long, global = true, value_delimiter = ',')]
     services: Vec<String>,
     /// Where the data is.

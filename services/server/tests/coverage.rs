@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use plaza_client::{Account, Device, Endpoint, accounts, chat, graph, new_id, text};
+use plaza_client::{Account, Device, Endpoint, accounts, chat, graph, moments, new_id, text};
 use plaza_proto::{options::v1::Access, policy};
 use plaza_testkit::{people::befriend, raw, server::Server};
 use prost::Message;
@@ -32,7 +32,10 @@ struct World {
     caller: Account,
     stranger: String,
     stranger_device: String,
+    poster: String,
     foreign_conversation: String,
+    foreign_post: String,
+    foreign_comment: String,
 }
 
 fn encoded(message: impl Message) -> Vec<u8> {
@@ -307,6 +310,151 @@ fn cases(world: &World) -> Vec<Case> {
             ),
         ),
     ]
+    .into_iter()
+    .chain(moments_cases(world))
+    .collect()
+}
+
+#[expect(clippy::too_many_lines, reason = "one line for each method, in one table")]
+fn moments_cases(world: &World) -> Vec<Case> {
+    use Foreign::{NoIds, Refused, Silent};
+    use moments::audience::Kind;
+    let case = |path, malformed, foreign| Case { path, malformed, foreign };
+    let (post_id, comment_id) = (world.foreign_post.clone(), world.foreign_comment.clone());
+    let bad_token = "0000".to_owned();
+    let words = |text: &str| Some(moments::PostContent { text: text.into(), ..Default::default() });
+    let create = |content: Option<moments::PostContent>, kind: Option<Kind>, mentions: &[&str], request_id: &str| {
+        let audience = kind.map(|kind| moments::Audience { kind: Some(kind) });
+        let mentions = mentions.iter().map(|mention| (*mention).to_owned()).collect();
+        encoded(moments::CreatePostRequest { request_id: request_id.to_owned(), content, audience, mentions })
+    };
+    let people = |user: &str, tag: &str| moments::People {
+        user_ids: Some(user.to_owned()).filter(|user| !user.is_empty()).into_iter().collect(),
+        tags: Some(tag.to_owned()).filter(|tag| !tag.is_empty()).into_iter().collect(),
+    };
+    let link =
+        |url: &str| moments::PostContent { link: Some(moments::Link { url: url.into(), ..Default::default() }), ..Default::default() };
+    let place = |latitude: f64, longitude: f64| moments::PostContent {
+        location: Some(moments::Location { latitude, longitude, ..Default::default() }),
+        ..Default::default()
+    };
+    let comment = |post_id: &str, text: &str, reply_to: Option<&str>, request_id: &str| {
+        encoded(moments::CommentRequest {
+            post_id: post_id.into(),
+            text: text.into(),
+            reply_to: reply_to.map(Into::into),
+            request_id: request_id.into(),
+        })
+    };
+    let stranger = world.stranger.as_str();
+    vec![
+        case(
+            "/plaza.moments.v1.MomentsService/CreatePost",
+            vec![
+                create(words("x"), None, &[], ""),
+                create(words("x"), None, &[], "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+                create(words("x"), None, &[], "0163f5a0-0000-7000-8000-000000000000"),
+                create(None, None, &[], &new_id()),
+                create(words(" \n"), None, &[], &new_id()),
+                create(words(&"x".repeat(2001)), None, &[], &new_id()),
+                create(Some(link("javascript:alert(1)")), None, &[], &new_id()),
+                create(Some(link("https://")), None, &[], &new_id()),
+                create(Some(link(&format!("https://{}", "x".repeat(2048)))), None, &[], &new_id()),
+                create(Some(place(f64::NAN, 0.0)), None, &[], &new_id()),
+                create(Some(place(0.0, 180.5)), None, &[], &new_id()),
+                encoded(moments::CreatePostRequest {
+                    request_id: new_id(),
+                    content: words("x"),
+                    audience: Some(moments::Audience { kind: None }),
+                    mentions: Vec::new(),
+                }),
+                create(words("x"), Some(Kind::Only(people("", ""))), &[], &new_id()),
+                create(words("x"), Some(Kind::Only(people("x", ""))), &[], &new_id()),
+                create(words("x"), Some(Kind::Only(people(stranger, ""))), &[], &new_id()),
+                create(words("x"), Some(Kind::Except(people("", "nobody has it"))), &[], &new_id()),
+                create(words("x"), None, &["x"], &new_id()),
+                create(words("x"), None, &[stranger], &new_id()),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/GetPost",
+            vec![
+                encoded(moments::GetPostRequest { post_id: "x".into() }),
+                encoded(moments::GetPostRequest { post_id: post_id.to_uppercase() }),
+            ],
+            Refused(encoded(moments::GetPostRequest { post_id: post_id.clone() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/DeletePost",
+            vec![
+                encoded(moments::DeletePostRequest { post_id: "x".into(), request_id: String::new() }),
+                encoded(moments::DeletePostRequest { post_id: post_id.clone(), request_id: "x".into() }),
+            ],
+            Refused(encoded(moments::DeletePostRequest { post_id: post_id.clone(), request_id: String::new() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/ListTimeline",
+            vec![
+                encoded(moments::ListTimelineRequest { page_size: 201, page_token: String::new() }),
+                encoded(moments::ListTimelineRequest { page_size: 0, page_token: bad_token.clone() }),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/ListUserPosts",
+            vec![
+                encoded(moments::ListUserPostsRequest { user_id: "x".into(), ..Default::default() }),
+                encoded(moments::ListUserPostsRequest { user_id: stranger.into(), page_size: 201, page_token: String::new() }),
+                encoded(moments::ListUserPostsRequest { user_id: stranger.into(), page_size: 0, page_token: bad_token.clone() }),
+            ],
+            Silent(encoded(moments::ListUserPostsRequest { user_id: world.poster.clone(), ..Default::default() })),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/Like",
+            vec![encoded(moments::LikeRequest { post_id: "x".into(), request_id: String::new() })],
+            Refused(encoded(moments::LikeRequest { post_id: post_id.clone(), request_id: String::new() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/Unlike",
+            vec![encoded(moments::UnlikeRequest { post_id: "x".into(), request_id: String::new() })],
+            Refused(encoded(moments::UnlikeRequest { post_id: post_id.clone(), request_id: String::new() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/Comment",
+            vec![
+                comment("x", "x", None, &new_id()),
+                comment(&post_id, "", None, &new_id()),
+                comment(&post_id, &"x".repeat(1001), None, &new_id()),
+                comment(&post_id, "x", Some("x"), &new_id()),
+                comment(&post_id, "x", Some(&comment_id.replace(&post_id[..8], "00000000")), &new_id()),
+                comment(&post_id, "x", None, ""),
+            ],
+            Refused(comment(&post_id, "x", Some(&comment_id), &new_id()), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/DeleteComment",
+            vec![encoded(moments::DeleteCommentRequest { comment_id: post_id.clone(), request_id: String::new() })],
+            Refused(encoded(moments::DeleteCommentRequest { comment_id, request_id: String::new() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/ListComments",
+            vec![
+                encoded(moments::ListCommentsRequest { post_id: "x".into(), ..Default::default() }),
+                encoded(moments::ListCommentsRequest { post_id: post_id.clone(), page_size: 201, page_token: String::new() }),
+                encoded(moments::ListCommentsRequest { post_id: post_id.clone(), page_size: 0, page_token: bad_token.clone() }),
+            ],
+            Refused(encoded(moments::ListCommentsRequest { post_id, ..Default::default() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.moments.v1.MomentsService/ListNotices",
+            vec![
+                encoded(moments::ListNoticesRequest { page_size: 201, page_token: String::new() }),
+                encoded(moments::ListNoticesRequest { page_size: 0, page_token: bad_token }),
+            ],
+            NoIds,
+        ),
+    ]
 }
 
 fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
@@ -328,10 +476,22 @@ async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
         update_mask: mask(&["findable_by_handle"]),
     };
     hidden.services().await?.accounts.update_settings(hide).await?;
+    let foreign_conversation = befriend(&one, &other).await?;
+    let post = moments::CreatePostRequest {
+        request_id: new_id(),
+        content: Some(moments::PostContent { text: "for friends".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let foreign_post = one.services().await?.moments.create_post(post).await?.into_inner().post.unwrap_or_default().post_id;
+    let comment = moments::CommentRequest { post_id: foreign_post.clone(), text: "mine".into(), reply_to: None, request_id: new_id() };
+    let foreign_comment = one.services().await?.moments.comment(comment).await?.into_inner().comment.unwrap_or_default().comment_id;
     let world = World {
         stranger: hidden.user_id().into(),
         stranger_device: hidden.device_id().into(),
-        foreign_conversation: befriend(&one, &other).await?,
+        poster: one.user_id().into(),
+        foreign_conversation,
+        foreign_post,
+        foreign_comment,
         caller,
     };
     let connection = raw::Connection::open(&server.address()).await?;

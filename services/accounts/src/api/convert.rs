@@ -42,13 +42,16 @@ pub(super) fn device(device: Device, calling: DeviceId) -> proto::DeviceInfo {
 }
 
 pub(super) fn settings(settings: Settings) -> proto::Settings {
-    let moments_range = match settings.moments_range {
+    proto::Settings { findable_by_handle: settings.findable_by_handle, moments_range: range(settings.moments_range).into() }
+}
+
+pub(super) fn range(range: MomentsRange) -> proto::MomentsRange {
+    match range {
         MomentsRange::ThreeDays => proto::MomentsRange::ThreeDays,
         MomentsRange::OneMonth => proto::MomentsRange::OneMonth,
         MomentsRange::SixMonths => proto::MomentsRange::SixMonths,
         MomentsRange::All => proto::MomentsRange::All,
-    };
-    proto::Settings { findable_by_handle: settings.findable_by_handle, moments_range: moments_range.into() }
+    }
 }
 
 /// `None` for a number that nobody knows.

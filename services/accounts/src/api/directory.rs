@@ -6,7 +6,7 @@ use plaza_proto::accounts::v1::{
 use plaza_types::UserId;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, checks};
+use super::{Api, checks, convert};
 use crate::error::Error;
 
 /// Most ids of one Lookup.
@@ -17,7 +17,11 @@ impl DirectoryService for Api {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupResponse>, Status> {
         let ids: Vec<UserId> = checks::ids("user_ids", &request.get_ref().user_ids, LOOKUP)?;
         let users = self.accounts.store.users(&ids).await.map_err(Error::from)?;
-        let known = users.iter().map(|user| Known { user_id: user.id.to_string(), findable: user.settings.findable_by_handle });
+        let known = users.iter().map(|user| Known {
+            user_id: user.id.to_string(),
+            findable: user.settings.findable_by_handle,
+            moments_range: convert::range(user.settings.moments_range).into(),
+        });
         Ok(Response::new(LookupResponse { known: known.collect() }))
     }
 

@@ -7,16 +7,22 @@ use plaza_proto::{
     graph::v1 as api,
 };
 use plaza_topics::{
-    CHAT, GRAPH, INBOX,
+    CHAT, EDGES, GRAPH, INBOX, MOMENTS, TIMELINE,
     conversation::{self, Side, Sides},
-    graph::{self, Accepted, Asked},
-    inbox,
+    graph::{self, Accepted, Asked, EdgeChanged, Spread},
+    inbox, moments, timeline,
 };
-use plaza_types::{ConversationId, UserId, limits::REQUEST_EXPIRY};
+use plaza_types::{ConversationId, UserId, limits::REQUEST_EXPIRY, partition};
 use prost::Message;
 use prost_types::Timestamp;
 
-use super::row::{Contact, Request, Status, is_open};
+use super::{
+    State,
+    row::{Contact, Permissions, Request, Status, is_open},
+};
+
+/// Viewers named by one record at most.
+const VIEWERS: usize = 1_000;
 
 /// To the asked person's edges.
 #[must_use]
@@ -65,6 +71,39 @@ fn inbox(user: UserId, event: Event) -> Emission {
     Emission { topic: INBOX, key: user.to_key(), partition: None, payload: payload.encode_to_vec().into(), carry_reply: false }
 }
 
+/// To everybody who keeps a copy of the edge.
+#[must_use]
+pub fn edge_changed(owner: UserId, other: UserId) -> Emission {
+    let payload = EdgeChanged { owner: owner.to_key(), other: other.to_key() };
+    Emission { topic: EDGES, key: owner.to_key(), partition: None, payload: payload.encode_to_vec().into(), carry_reply: false }
+}
+
+/// To the owner's posts: the other came into the list. A post either reached the owner's posts before this does, and is put into the other's
+/// timeline by it; or it is spread after the owner's edges list the other. So none is missed.
+#[must_use]
+pub fn backfill(owner: UserId, other: UserId) -> Emission {
+    let payload = moments::Payload { kind: Some(moments::Kind::Backfill(moments::Backfill { viewer: other.to_key() })) };
+    Emission { topic: MOMENTS, key: owner.to_key(), partition: None, payload: payload.encode_to_vec().into(), carry_reply: false }
+}
+
+/// To the timelines of everybody in the list, whatever is allowed to them: what they may see is decided when they look.
+pub fn spread(owner: UserId, state: &State, spread: &Spread, partitions: u32, mut emit: impl FnMut(Emission)) {
+    let mut viewers = vec![Vec::new(); partitions as usize];
+    for (viewer, _) in state.edges.iter().filter(|(_, edge)| edge.listed) {
+        if let Some(viewers) = viewers.get_mut(partition::of(viewer.as_bytes(), partitions) as usize) {
+            viewers.push(viewer.to_key());
+        }
+    }
+    let post = timeline::Reference { author: owner.to_key(), post: spread.post.clone(), created: spread.created };
+    for (partition, viewers) in (0..).zip(&viewers) {
+        for chunk in viewers.chunks(VIEWERS) {
+            let references = timeline::References { viewers: chunk.to_vec(), posts: vec![post.clone()], idle_after: spread.idle_after };
+            let payload = timeline::Payload { kind: Some(timeline::Kind::References(references)) }.encode_to_vec().into();
+            emit(Emission { topic: TIMELINE, key: owner.to_key(), partition: Some(partition), payload, carry_reply: false });
+        }
+    }
+}
+
 /// The answer to an asking.
 #[must_use]
 pub fn ask_answer(asking: &Request, status: Status) -> Outcome {
@@ -107,13 +146,16 @@ pub fn contact(contact: Contact, remark: String) -> api::Contact {
         remark,
         tags: contact.tags,
         starred: contact.starred,
-        permissions: Some(api::Permissions {
-            chat_only: contact.permissions.chat_only,
-            hide_my_moments: contact.permissions.hide_my_moments,
-            hide_their_moments: contact.permissions.hide_their_moments,
-        }),
+        permissions: Some(permissions(contact.permissions)),
         since: Some(timestamp(contact.since)),
     }
+}
+
+/// Permissions as they are shown.
+#[must_use]
+pub fn permissions(permissions: Permissions) -> api::Permissions {
+    let Permissions { chat_only, hide_my_moments, hide_their_moments } = permissions;
+    api::Permissions { chat_only, hide_my_moments, hide_their_moments }
 }
 
 fn timestamp(micros: u64) -> Timestamp {

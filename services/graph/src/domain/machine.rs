@@ -11,11 +11,14 @@ use plaza_types::{ClientId, UserId};
 use prost::DecodeError;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Row, State, rules::Turn, stored};
+use super::{Row, State, emit, rules::Turn, stored};
 
-/// The machine. It has nothing of its own.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Graph;
+/// The machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Graph {
+    /// Partitions of the topic `timeline`: what is spread names viewers of one partition in one record.
+    pub timeline_partitions: u32,
+}
 
 impl Machine for Graph {
     type Payload = Payload;
@@ -31,6 +34,7 @@ impl Machine for Graph {
         // Nobody decides over another user's edges, and nobody has an edge to themself but for the refusal of one.
         let own = match payload.kind {
             None => false,
+            Some(Kind::Spread(_)) => payload.other.is_empty() && envelope.caller.is_empty(),
             Some(Kind::Asked(_) | Kind::Accepted(_)) => UserId::from_slice(&payload.other).is_some_and(|other| other != owner),
             Some(_) => {
                 envelope.caller == *record_key
@@ -42,7 +46,11 @@ impl Machine for Graph {
     }
 
     fn apply(&self, input: Input<'_, Payload>, _place: usize, key: &Key, state: &mut State, effects: &mut Effects<Self>) {
-        let (Some(owner), Some(other)) = (UserId::from_slice(&key.0), UserId::from_slice(&input.payload.other)) else { return };
+        let Some(owner) = UserId::from_slice(&key.0) else { return };
+        if let Some(Kind::Spread(spread)) = &input.payload.kind {
+            return emit::spread(owner, state, spread, self.timeline_partitions, |emission| effects.emit(emission));
+        }
+        let Some(other) = UserId::from_slice(&input.payload.other) else { return };
         let mut turn = Turn { owner, other, now: input.time, state, effects };
         match &input.payload.kind {
             Some(Kind::Asked(asked)) => turn.asked(asked),
@@ -59,7 +67,7 @@ impl Machine for Graph {
             Some(Kind::Remove(_)) => turn.remove(),
             Some(Kind::Block(_)) => turn.block(),
             Some(Kind::Unblock(_)) => turn.unblock(),
-            None => {}
+            Some(Kind::Spread(_)) | None => {}
         }
     }
 

@@ -183,6 +183,7 @@ impl Turn<'_> {
             self.effects.row(Row::Contact(contact));
         }
         self.effects.emit(emit::contact_changed(self.owner, self.other, true));
+        self.tell_edge();
         self.done();
     }
 
@@ -210,6 +211,7 @@ impl Turn<'_> {
             self.row_status(Folder::Sent, sent.time, Status::Withdrawn);
         }
         self.effects.emit(emit::contact_changed(self.owner, self.other, false));
+        self.tell_edge();
         self.done();
     }
 
@@ -250,6 +252,8 @@ impl Turn<'_> {
         }
         self.close_requests();
         self.effects.emit(emit::contact_changed(self.owner, self.other, true));
+        self.tell_edge();
+        self.effects.emit(emit::backfill(self.owner, self.other));
         side
     }
 
@@ -280,6 +284,12 @@ impl Turn<'_> {
         self.set_edge(|edge| edge.blocked = blocked);
         self.effects.row(Row::Blocked(Blocked { owner: self.owner, other: self.other, blocked }));
         self.effects.emit(emit::contact_changed(self.owner, self.other, self.state.lists(self.other)));
+        self.tell_edge();
+    }
+
+    /// The row of the contact or the block was written by this record: whoever keeps a copy of it must read it anew.
+    fn tell_edge(&mut self) {
+        self.effects.emit(emit::edge_changed(self.owner, self.other));
     }
 
     fn set_edge(&mut self, change: impl FnOnce(&mut Edge)) {

@@ -15,7 +15,7 @@ use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, 
 use plaza_types::{ClientId, UserId};
 use prost::Message;
 
-use super::{Named, Place, Relation, Store};
+use super::{Named, Place, Relation, Stance, Stances, Store};
 use crate::domain::{Contact, Folder, Permissions, Request, Row, Status};
 
 const CONTACT: u8 = b'c';
@@ -180,6 +180,30 @@ impl Embedded {
         Ok(Some((value.time, status)))
     }
 
+    fn stance(&self, owner: UserId, other: UserId) -> Result<Stance, StoreError> {
+        let read = |kind| self.rows.get_at(&pair(kind, owner, other)).map_err(failed);
+        let mut stance = Stance::default();
+        if let Some((time, value)) = read(CONTACT)? {
+            let value = ContactValue::decode(value).map_err(malformed)?;
+            stance = Stance {
+                lists: value.listed,
+                blocks: false,
+                permissions: Permissions {
+                    chat_only: value.chat_only,
+                    hide_my_moments: value.hide_my_moments,
+                    hide_their_moments: value.hide_their_moments,
+                },
+                tags: value.tags,
+                version: time,
+            };
+        }
+        if let Some((time, value)) = read(BLOCKED)? {
+            stance.blocks = BlockedValue::decode(value).map_err(malformed)?.blocked;
+            stance.version = stance.version.max(time);
+        }
+        Ok(stance)
+    }
+
     /// Whether the owner lists the other; `None` for one who never was in the list.
     fn lists(&self, owner: UserId, other: UserId) -> Result<Option<bool>, StoreError> {
         Ok(self.get::<ContactValue>(&pair(CONTACT, owner, other))?.map(|value| value.listed))
@@ -248,6 +272,11 @@ impl Store for Embedded {
             })
         };
         others.iter().map(relation).collect()
+    }
+
+    async fn stances(&self, one: UserId, others: &[UserId]) -> Result<Vec<Stances>, StoreError> {
+        let stances = |other: &UserId| Ok(Stances { own: self.stance(one, *other)?, theirs: self.stance(*other, one)? });
+        others.iter().map(stances).collect()
     }
 }
 

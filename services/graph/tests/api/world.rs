@@ -26,7 +26,7 @@ use plaza_rpc::{Identity, PageTokens, Peer, StackDeps, stack};
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 use plaza_telemetry::RpcMetrics;
 use plaza_topics::{
-    CHAT, GRAPH, INBOX,
+    CHAT, INBOX,
     conversation::{self, Side},
     inbox,
 };
@@ -64,7 +64,7 @@ impl DirectoryService for Accounts {
         let people = self.0.lock();
         let known = request.into_inner().user_ids.into_iter().filter_map(|user_id| {
             let findable = *people.get(&user_id.parse().ok()?)?;
-            Some(Known { user_id, findable })
+            Some(Known { user_id, findable, moments_range: 0 })
         });
         Ok(Response::new(LookupResponse { known: known.collect() }))
     }
@@ -80,7 +80,7 @@ impl World {
         let db = Db::open(folder.path(), Options::default()).expect("a store");
         let clock = Clock::manual(NOON);
         let log_clock = clock.clone();
-        let topics: Vec<(Topic, u32)> = [GRAPH, CHAT, INBOX].map(|topic| (topic, PARTITIONS)).to_vec();
+        let topics: Vec<(Topic, u32)> = plaza_topics::ALL.map(|topic| (topic, PARTITIONS)).to_vec();
         let log = EmbeddedLog::open(&db, &topics, move || log_clock.now_micros()).expect("a log");
         let supervisor = Supervisor::new();
         let replies = Replies::new(7);

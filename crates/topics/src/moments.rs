@@ -32,7 +32,7 @@ pub enum Kind {
     /// Command: delete a comment.
     #[prost(message, tag = "6")]
     DeleteComment(DeleteComment),
-    /// Emission of the author's edges: somebody came into the author's list.
+    /// Emission of edges: the author's posts are to be put into somebody's timeline.
     #[prost(message, tag = "7")]
     Backfill(Backfill),
 }
@@ -114,7 +114,7 @@ pub struct DeleteComment {
     pub number: u32,
 }
 
-/// Somebody came into the author's list.
+/// The author's posts are to be put into somebody's timeline: one of the two came into the other's list.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Backfill {
     /// Who.

@@ -20,6 +20,7 @@ use crate::{
     commands::{Asker, Change, Commands, fingerprint, store},
     domain::post::{CommentId, PostId},
     form::{self, Posting},
+    returning::Returning,
     store::Position,
     view::View,
 };
@@ -31,6 +32,7 @@ const NOTICES: &str = "notices";
 pub(crate) struct Api {
     pub(crate) view: Arc<View>,
     pub(crate) commands: Arc<Commands>,
+    pub(crate) returning: Returning,
     pub(crate) tokens: PageTokens,
     /// As `plaza_topics::moments::Create::idle_after`.
     pub(crate) idle_after: u64,
@@ -81,6 +83,9 @@ impl MomentsService for Api {
         let message = request.get_ref();
         let size = page::size(message.page_size)?;
         let from = self.position(asker.user, TIMELINE, &message.page_token)?;
+        if message.page_token.is_empty() {
+            self.returning.looks(asker).await?;
+        }
         let page = self.view.timeline(asker.user, from, size).await?;
         let next_page_token = self.token(asker.user, TIMELINE, page.next);
         Ok(Response::new(ListTimelineResponse { posts: page.items, next_page_token }))
@@ -120,7 +125,7 @@ impl MomentsService for Api {
         let asker = Asker::of(&request)?;
         let message = request.into_inner();
         let (id, reply_to, request_id) = form::commenting(&message)?;
-        let mut sight = self.view.sight(asker.user);
+        let mut sight = self.view.sight(asker.user).await;
         self.view.post(&mut sight, id).await?;
         if reply_to > 0 && !self.view.sees(&mut sight, CommentId { post: id, number: reply_to }).await? {
             return Err(ApiError::not_found("comment").into());
@@ -134,7 +139,7 @@ impl MomentsService for Api {
         let asker = Asker::of(&request)?;
         let message = request.get_ref();
         let (comment, id) = form::comment_and_id(&message.comment_id, &message.request_id)?;
-        let mut sight = self.view.sight(asker.user);
+        let mut sight = self.view.sight(asker.user).await;
         let seen = self.view.seen(&mut sight, &[comment.post]).await?;
         if seen.is_empty() || !self.view.may_delete(&mut sight, comment).await? {
             return Err(ApiError::not_found("comment").into());
@@ -154,7 +159,7 @@ impl MomentsService for Api {
             "" => 0,
             token => number(&self.tokens.open(user, &query, token)?)?,
         };
-        let mut sight = self.view.sight(user);
+        let mut sight = self.view.sight(user).await;
         self.view.post(&mut sight, id).await?;
         let (comments, next) = self.view.page_of_comments(&mut sight, id, after, size).await?;
         let next_page_token = next.map(|next| self.tokens.seal(user, &query, &next.to_be_bytes())).unwrap_or_default();
@@ -186,7 +191,7 @@ impl Api {
     }
 
     async fn must_see(&self, user: UserId, id: PostId) -> Result<(), Status> {
-        let mut sight = self.view.sight(user);
+        let mut sight = self.view.sight(user).await;
         self.view.post(&mut sight, id).await.map(drop)
     }
 
@@ -200,7 +205,7 @@ impl Api {
             }
         };
         let named: Vec<UserId> = posting.people.iter().chain(&posting.mentions).copied().collect();
-        let stances = self.view.knowledge.stances(author, &named).await?;
+        let stances = self.view.knowledge.stances(author, &named, false).await?;
         let lists = |user: &UserId| stances.get(user).is_some_and(|stances| stances.own.lists);
         let tags = match posting.audience.tags.is_empty() {
             true => Default::default(),

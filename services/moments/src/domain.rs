@@ -33,3 +33,6 @@ pub const PEOPLE: usize = 10_000;
 pub const TAGS: usize = 200;
 /// People called by one post at most.
 pub const MENTIONS: usize = 50;
+
+#[cfg(test)]
+mod tests;

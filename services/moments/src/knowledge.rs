@@ -14,17 +14,23 @@ use plaza_rpc::{ApiError, Peer};
 use plaza_types::UserId;
 use tonic::Status;
 
-use crate::domain::visibility::{Range, Stance};
+use crate::{
+    domain::visibility::{Range, Stance},
+    follow::{Caches, Followers},
+    metrics,
+};
 
 /// People asked about in one call.
 const PEOPLE: usize = 200;
 /// People in one page of a list.
 const LISTED: usize = 1_000;
 
-/// Whom to ask.
+/// Whom to ask, and what is kept of the answers.
 pub(crate) struct Knowledge {
     pub(crate) graph: Peer,
     pub(crate) accounts: Peer,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) followers: Followers,
 }
 
 /// How two stand to each other: the one asked about, and the other.
@@ -35,8 +41,33 @@ pub(crate) struct Stances {
 }
 
 impl Knowledge {
-    /// How a user and others stand to each other.
-    pub(crate) async fn stances(&self, user: UserId, others: &[UserId]) -> Result<HashMap<UserId, Stances>, Status> {
+    /// Whether what is kept may be used by a read that begins now.
+    pub(crate) async fn is_current(&self) -> bool {
+        let current = self.followers.are_current().await;
+        if !current {
+            metrics::get().uncached.add(1, &[]);
+        }
+        current
+    }
+
+    /// How a user and others stand to each other. `cached` says that what is kept may be used.
+    pub(crate) async fn stances(&self, user: UserId, others: &[UserId], cached: bool) -> Result<HashMap<UserId, Stances>, Status> {
+        let kept = &self.caches.stances;
+        let known = |other: &UserId| {
+            let (own, theirs) = (kept.get(&(user, *other))?, kept.get(&(*other, user))?);
+            Some((*other, Stances { own, theirs }))
+        };
+        let mut stances: HashMap<_, _> = others.iter().filter(|_| cached).filter_map(known).collect();
+        let unknown: Vec<UserId> = others.iter().filter(|other| !stances.contains_key(other)).copied().collect();
+        if !unknown.is_empty() {
+            stances.extend(self.ask_stances(user, &unknown).await?);
+        }
+        Ok(stances)
+    }
+
+    async fn ask_stances(&self, user: UserId, others: &[UserId]) -> Result<HashMap<UserId, Stances>, Status> {
+        let kept = &self.caches.stances;
+        let began = kept.begin();
         let chunks = others.chunks(PEOPLE).map(|others| async move {
             let mut graph = RelationsServiceClient::new(self.graph.clone());
             let request = GetStancesRequest { user_id: user.to_string(), other_ids: others.iter().map(ToString::to_string).collect() };
@@ -44,22 +75,44 @@ impl Knowledge {
             if answer.own.len() != others.len() || answer.theirs.len() != others.len() {
                 return Err(Status::from(ApiError::internal()));
             }
-            let sides = answer.own.into_iter().zip(answer.theirs);
-            let stances = sides.map(|(own, theirs)| Stances { own: Arc::new(stance(own)), theirs: Arc::new(stance(theirs)) });
-            Ok(others.iter().copied().zip(stances.collect::<Vec<_>>()))
+            let mut stances = Vec::with_capacity(others.len());
+            for (other, (own, theirs)) in others.iter().zip(answer.own.into_iter().zip(answer.theirs)) {
+                let versions = (own.version, theirs.version);
+                let both = Stances { own: Arc::new(stance(own)), theirs: Arc::new(stance(theirs)) };
+                kept.keep(began, (user, *other), both.own.clone(), versions.0);
+                kept.keep(began, (*other, user), both.theirs.clone(), versions.1);
+                stances.push((*other, both));
+            }
+            Ok(stances)
         });
         Ok(try_join_all(chunks).await?.into_iter().flatten().collect())
     }
 
-    /// How far back these authors let friends look. Of nobody who does not exist.
-    pub(crate) async fn ranges(&self, authors: &[UserId]) -> Result<HashMap<UserId, Range>, Status> {
+    /// How far back these authors let friends look; nothing of those who do not exist. `cached` says that what is kept may be used.
+    pub(crate) async fn ranges(&self, authors: &[UserId], cached: bool) -> Result<HashMap<UserId, Range>, Status> {
+        let known = |author: &UserId| Some((*author, self.caches.ranges.get(author)?));
+        let mut ranges: HashMap<_, _> = authors.iter().filter(|_| cached).filter_map(known).collect();
+        let unknown: Vec<UserId> = authors.iter().filter(|author| !ranges.contains_key(author)).copied().collect();
+        if !unknown.is_empty() {
+            ranges.extend(self.ask_ranges(&unknown).await?);
+        }
+        Ok(ranges)
+    }
+
+    async fn ask_ranges(&self, authors: &[UserId]) -> Result<HashMap<UserId, Range>, Status> {
+        let kept = &self.caches.ranges;
+        let began = kept.begin();
         let chunks = authors.chunks(PEOPLE).map(|authors| async move {
             let mut accounts = DirectoryServiceClient::new(self.accounts.clone());
             let request = LookupRequest { user_ids: authors.iter().map(ToString::to_string).collect() };
             let known = accounts.lookup(request).await?.into_inner().known;
             Ok::<_, Status>(known.into_iter().filter_map(|known| Some((known.user_id.parse().ok()?, range(known.moments_range())))))
         });
-        Ok(try_join_all(chunks).await?.into_iter().flatten().collect())
+        let ranges: HashMap<UserId, Range> = try_join_all(chunks).await?.into_iter().flatten().collect();
+        for (author, range) in &ranges {
+            kept.keep(began, *author, *range, u64::MAX);
+        }
+        Ok(ranges)
     }
 
     /// Whom a user lists, a page behind `after`; fewer than a full page at the end.

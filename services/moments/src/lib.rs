@@ -2,12 +2,16 @@
 //! is decided when somebody looks, by the rule of [`domain::visibility`], from the edges, tags and settings of that moment.
 
 mod api;
+mod cache;
 mod commands;
 pub mod domain;
+mod follow;
 mod form;
 mod knowledge;
 mod lists;
 mod metrics;
+mod relay;
+mod returning;
 pub mod store;
 mod view;
 
@@ -17,7 +21,7 @@ use plaza_event_log::EventLog;
 use plaza_processor::{Caller, Host, HostDeps, Replies};
 use plaza_proto::moments::v1::moments_service_server::MomentsServiceServer;
 use plaza_rpc::{PageTokens, Peer};
-use plaza_runtime::{Clock, Rng, Supervisor};
+use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -27,7 +31,10 @@ use crate::{
     api::Api,
     commands::Commands,
     domain::{posts::Posts, timeline::Timelines},
+    follow::{Caches, Followers},
     knowledge::Knowledge,
+    relay::Relay,
+    returning::Returning,
     store::Store,
     view::View,
 };
@@ -41,13 +48,18 @@ const RULES: u32 = 1;
 pub struct Config {
     /// Changing calls under way at most; more are turned away at once.
     pub calls: usize,
+    /// Edges between two users kept in memory; those used least are forgotten.
+    pub cached_edges: usize,
+    /// Users' settings kept in memory.
+    pub cached_settings: usize,
     /// A viewer who has not looked for so many seconds is passed over when posts are spread, and given them on return.
     pub idle_seconds: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { calls: 10_000, idle_seconds: domain::IDLE_AFTER / plaza_types::limits::SECOND }
+        let idle_seconds = domain::IDLE_AFTER / plaza_types::limits::SECOND;
+        Self { calls: 10_000, cached_edges: 200_000, cached_settings: 50_000, idle_seconds }
     }
 }
 
@@ -104,17 +116,23 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
         config: plaza_processor::Config { rng: rng.clone(), ..plaza_processor::Config::default() },
     };
     let timelines = HostDeps {
-        log,
+        log: log.clone(),
         store: store.clone() as Arc<_>,
         replies,
         announce: None,
-        supervisor,
+        supervisor: supervisor.clone(),
         config: plaza_processor::Config { rng, ..plaza_processor::Config::default() },
     };
     Host::start(Arc::new(Posts), posts);
     Host::start(Arc::new(Timelines), timelines);
-    let view = Arc::new(View { store, knowledge: Knowledge { graph: peers.graph, accounts: peers.accounts }, clock });
+    let caches = Arc::new(Caches::new(config.cached_edges, config.cached_settings));
+    let followers = Followers::start(log.clone(), caches.clone(), &supervisor).await?;
+    let knowledge = Knowledge { graph: peers.graph, accounts: peers.accounts, caches, followers };
+    let view = Arc::new(View { store, knowledge, clock });
+    let relay = Relay { log: log.clone(), view: view.clone(), supervisor: supervisor.clone() };
+    supervisor.spawn("notice-relay", Stage::Consumers, relay.run());
     let idle_after = config.idle_seconds.saturating_mul(plaza_types::limits::SECOND);
-    let api = Api { view, commands, tokens: page_tokens, idle_after };
+    let returning = Returning::new(view.clone(), commands.clone(), log, idle_after);
+    let api = Api { view, commands, returning, tokens: page_tokens, idle_after };
     Ok(Built { routes: Routes::new(MomentsServiceServer::new(api)) })
 }

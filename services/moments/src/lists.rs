@@ -79,7 +79,7 @@ fn after(place: Place) -> Position {
 impl View {
     /// A page of a viewer's timeline: the references, and the viewer's own posts.
     pub(crate) async fn timeline(&self, viewer: UserId, from: Position, size: usize) -> Result<Page<api::Post>, Status> {
-        let mut sight = self.sight(viewer);
+        let mut sight = self.sight(viewer).await;
         let mut filling = Filling::new(from, size);
         let ended = loop {
             let wanted = filling.wanted();
@@ -99,7 +99,7 @@ impl View {
 
     /// A page of one author's posts.
     pub(crate) async fn posts_of(&self, viewer: UserId, author: UserId, from: Position, size: usize) -> Result<Page<api::Post>, Status> {
-        let mut sight = self.sight(viewer);
+        let mut sight = self.sight(viewer).await;
         self.meet_authors(&mut sight, vec![author]).await?;
         let Some(begins) = sight.begins(author) else { return Ok(Page { items: Vec::new(), next: None }) };
         let mut filling = Filling::new(from, size);
@@ -129,7 +129,7 @@ impl View {
 
     /// A page of a user's notices.
     pub(crate) async fn notices_of(&self, viewer: UserId, from: Position, size: usize) -> Result<Page<api::Notice>, Status> {
-        let mut sight = self.sight(viewer);
+        let mut sight = self.sight(viewer).await;
         let mut filling = Filling::new(from, size);
         let ended = loop {
             let wanted = filling.wanted();

@@ -38,6 +38,8 @@ pub(crate) struct View {
 pub(crate) struct Sight {
     pub(crate) viewer: UserId,
     now: u64,
+    /// What is kept of edges and settings is as of the beginning of the request or later.
+    cached: bool,
     stances: HashMap<UserId, Stances>,
     ranges: HashMap<UserId, Range>,
 }
@@ -87,10 +89,11 @@ impl Sight {
 }
 
 impl View {
-    /// A viewer who knows only themself.
-    pub(crate) fn sight(&self, viewer: UserId) -> Sight {
+    /// A viewer who knows only themself, at the beginning of a request.
+    pub(crate) async fn sight(&self, viewer: UserId) -> Sight {
+        let cached = self.knowledge.is_current().await;
         let (stances, ranges) = (HashMap::from([(viewer, Stances::default())]), HashMap::from([(viewer, Range::All)]));
-        Sight { viewer, now: self.clock.now_micros(), stances, ranges }
+        Sight { viewer, now: self.clock.now_micros(), cached, stances, ranges }
     }
 
     async fn meet(&self, sight: &mut Sight, mut new: Vec<UserId>) -> Result<(), Status> {
@@ -98,7 +101,7 @@ impl View {
         new.sort_unstable();
         new.dedup();
         if !new.is_empty() {
-            sight.stances.extend(self.knowledge.stances(sight.viewer, &new).await?);
+            sight.stances.extend(self.knowledge.stances(sight.viewer, &new, sight.cached).await?);
         }
         Ok(())
     }
@@ -112,7 +115,7 @@ impl View {
             self.meet(sight, new.clone()).await?;
             // Whoever is no friend shows nothing, whatever the range.
             new.retain(|author| sight.pair(*author).is_some_and(visibility::sees_moments_of));
-            sight.ranges.extend(self.knowledge.ranges(&new).await?);
+            sight.ranges.extend(self.knowledge.ranges(&new, sight.cached).await?);
         }
         Ok(())
     }
@@ -162,7 +165,7 @@ impl View {
 
     /// One post as the viewer sees it.
     pub(crate) async fn shown(&self, viewer: UserId, id: PostId) -> Result<api::Post, Status> {
-        let mut sight = self.sight(viewer);
+        let mut sight = self.sight(viewer).await;
         let post = self.post(&mut sight, id).await?;
         let shown = self.show(&mut sight, &[(id, post)]).await?.pop();
         shown.ok_or_else(|| ApiError::internal().into())

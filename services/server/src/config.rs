@@ -103,6 +103,8 @@ impl Validate for Config {
             ("graph.calls", self.graph.calls as u64, 1),
             ("chat.calls_under_way", self.chat.calls_under_way as u64, 1),
             ("moments.calls", self.moments.calls as u64, 1),
+            ("moments.cached_edges", self.moments.cached_edges as u64, 1),
+            ("moments.cached_settings", self.moments.cached_settings as u64, 1),
             ("moments.idle_seconds", self.moments.idle_seconds, 1),
             ("chat.link_bytes", self.chat.link_bytes as u64, 64 << 10),
             ("embedded.journal_bytes", self.embedded.journal_bytes, 16 << 20),

@@ -78,12 +78,12 @@ pub fn edge_changed(owner: UserId, other: UserId) -> Emission {
     Emission { topic: EDGES, key: owner.to_key(), partition: None, payload: payload.encode_to_vec().into(), carry_reply: false }
 }
 
-/// To the owner's posts: the other came into the list. A post either reached the owner's posts before this does, and is put into the other's
-/// timeline by it; or it is spread after the owner's edges list the other. So none is missed.
+/// To an author's posts: a viewer is to be given those there are. When it is because the author's edges came to list the viewer, none is
+/// missed: a post either reached the author's posts before this does, and is put into the viewer's timeline by it; or it is spread after.
 #[must_use]
-pub fn backfill(owner: UserId, other: UserId) -> Emission {
-    let payload = moments::Payload { kind: Some(moments::Kind::Backfill(moments::Backfill { viewer: other.to_key() })) };
-    Emission { topic: MOMENTS, key: owner.to_key(), partition: None, payload: payload.encode_to_vec().into(), carry_reply: false }
+pub fn backfill(author: UserId, viewer: UserId) -> Emission {
+    let payload = moments::Payload { kind: Some(moments::Kind::Backfill(moments::Backfill { viewer: viewer.to_key() })) };
+    Emission { topic: MOMENTS, key: author.to_key(), partition: None, payload: payload.encode_to_vec().into(), carry_reply: false }
 }
 
 /// To the timelines of everybody in the list, whatever is allowed to them: what they may see is decided when they look.

@@ -254,6 +254,8 @@ impl Turn<'_> {
         self.effects.emit(emit::contact_changed(self.owner, self.other, true));
         self.tell_edge();
         self.effects.emit(emit::backfill(self.owner, self.other));
+        // The other may have listed the owner all along, and posts were passed over that only friends are given later.
+        self.effects.emit(emit::backfill(self.other, self.owner));
         side
     }
 

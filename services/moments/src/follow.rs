@@ -1,0 +1,133 @@
+//! Follows the events of edges and accounts, all partitions in every process, and forgets what they say has changed. Before a read uses what
+//! is kept it asks whether the followers have come as far as the log had when the read began: then nothing acknowledged before it is
+//! missing. A follower that is stuck or behind makes reads slower, never stale.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use plaza_event_log::{Error, EventLog, Offset, Reader, Stored, Topic, TopicPartition};
+use plaza_processor::Envelope;
+use plaza_runtime::{Stage, Supervisor};
+use plaza_topics::{ACCOUNTS, EDGES, account, graph::EdgeChanged};
+use plaza_types::UserId;
+use prost::Message as _;
+use tokio::sync::watch;
+
+use crate::{
+    cache::Kept,
+    domain::visibility::{Range, Stance},
+};
+
+const BATCH: usize = 256;
+const RETRY: Duration = Duration::from_millis(200);
+/// How long a read waits for the followers before it does without what is kept.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What is kept.
+pub(crate) struct Caches {
+    /// How one user stands to another.
+    pub(crate) stances: Kept<(UserId, UserId), Arc<Stance>>,
+    /// How far back an author lets friends look.
+    pub(crate) ranges: Kept<UserId, Range>,
+}
+
+/// How far the followers are.
+pub(crate) struct Followers {
+    log: Arc<dyn EventLog>,
+    places: Vec<(TopicPartition, watch::Receiver<Offset>)>,
+}
+
+impl Caches {
+    /// With room for about this many edges and settings.
+    pub(crate) fn new(edges: usize, settings: usize) -> Self {
+        Self { stances: Kept::new(edges), ranges: Kept::new(settings) }
+    }
+
+    /// Records that are none of ours say nothing that anybody could be told.
+    fn take(&self, topic: Topic, record: &Stored) -> Option<()> {
+        let value = record.record.value.clone();
+        if topic == EDGES {
+            let envelope = Envelope::decode(value).ok()?;
+            let EdgeChanged { owner, other } = EdgeChanged::decode(envelope.payload).ok()?;
+            self.stances.changed((UserId::from_slice(&owner)?, UserId::from_slice(&other)?), envelope.time);
+        } else {
+            let event = account::Event::decode(value).ok()?;
+            if let account::Kind::ProfileChanged(_) = event.kind? {
+                // The row was written before the event was appended, so only reads begun before matter.
+                self.ranges.changed(UserId::from_slice(&event.user)?, 0);
+            }
+        }
+        Some(())
+    }
+}
+
+impl Followers {
+    /// Begins at the ends of the topics: nothing is kept yet.
+    ///
+    /// # Errors
+    /// The log's.
+    pub(crate) async fn start(log: Arc<dyn EventLog>, caches: Arc<Caches>, supervisor: &Supervisor) -> Result<Self, Error> {
+        let mut places = Vec::new();
+        for topic in [EDGES, ACCOUNTS] {
+            for partition in 0..log.partitions(topic) {
+                let partition = TopicPartition { topic, partition };
+                let next = log.end(partition).await?;
+                let reader = log.reader(partition, next).await?;
+                let (progress, place) = watch::channel(next);
+                let follower = Follower { log: Arc::clone(&log), caches: Arc::clone(&caches), partition, reader, progress };
+                let stopping = supervisor.stopping(Stage::Consumers);
+                supervisor.spawn("moments-follower", Stage::Consumers, async move {
+                    stopping.run_until_cancelled(follower.follow()).await.unwrap_or(Ok(()))
+                });
+                places.push((partition, place));
+            }
+        }
+        Ok(Self { log, places })
+    }
+
+    /// Whether everything that was in the log when this was called has been taken, after a short wait for it.
+    pub(crate) async fn are_current(&self) -> bool {
+        let current = join_all(self.places.iter().map(|(partition, place)| async move {
+            let Ok(end) = self.log.end(*partition).await else { return false };
+            let mut place = place.clone();
+            place.wait_for(|next| *next >= end).await.is_ok()
+        }));
+        let all = tokio::time::timeout(PATIENCE, current).await;
+        all.is_ok_and(|all| all.into_iter().all(|current| current))
+    }
+}
+
+struct Follower {
+    log: Arc<dyn EventLog>,
+    caches: Arc<Caches>,
+    partition: TopicPartition,
+    reader: Box<dyn Reader>,
+    progress: watch::Sender<Offset>,
+}
+
+impl Follower {
+    async fn follow(mut self) -> anyhow::Result<()> {
+        loop {
+            match self.reader.next(BATCH).await {
+                Ok(records) => {
+                    for record in &records {
+                        // Nothing follows from what cannot be read.
+                        let _ = self.caches.take(self.partition.topic, record);
+                    }
+                    if let Some(last) = records.last() {
+                        self.progress.send_replace(last.offset + 1);
+                    }
+                }
+                Err(error @ Error::Fatal(_)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, partition = %self.partition, "cannot follow changes, trying again");
+                    tokio::time::sleep(RETRY).await;
+                    let next = *self.progress.borrow();
+                    if let Ok(reader) = self.log.reader(self.partition, next).await {
+                        self.reader = reader;
+                    }
+                }
+            }
+        }
+    }
+}

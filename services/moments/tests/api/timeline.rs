@@ -1,0 +1,142 @@
+//! Timelines: pages, befriending, and viewers who did not look for long.
+
+use plaza_proto::moments::v1::{self as api, audience::Kind as Audience};
+use plaza_types::limits::{DAY, SECOND};
+use tonic::Code;
+
+use crate::world::{Person, World, people, refusal, wait_for, why, words};
+
+/// All pages, with something done after each.
+async fn pages(person: &Person, size: u32, mut between: impl AsyncFnMut()) -> Vec<String> {
+    let (mut found, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = person.timeline(size, token).await.expect("a page");
+        found.extend(words(&page.posts));
+        between().await;
+        token = page.next_page_token;
+        if token.is_empty() {
+            return found;
+        }
+        assert!(!page.posts.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn pages_are_stable_while_posts_arrive_and_the_end_is_said() {
+    let world = World::new().await;
+    let [ada, bob, cyd] = world.people().await;
+    let mut expected = Vec::new();
+    for number in 0..25 {
+        // Ada's timeline has three authors, and posts that she may not see are in between.
+        let by = [&ada, &bob, &cyd][number % 3];
+        world.post(by, &number.to_string()).await;
+        world.post_for(&bob, "hidden", Audience::Private(api::OnlyMe {})).await;
+        world.wait(SECOND);
+        expected.insert(0, number.to_string());
+    }
+    let newest: Vec<&str> = expected.iter().map(String::as_str).collect();
+    ada.will_read(&newest).await;
+    for size in [1, 4, 5, 24, 25, 26] {
+        let found = pages(&ada, size, async || {
+            world.post(&ada, "new").await;
+            world.post(&bob, "new").await;
+        })
+        .await;
+        let old: Vec<String> = found.into_iter().filter(|words| words != "new").collect();
+        assert_eq!(old, expected, "{size}");
+    }
+    let token = ada.timeline(3, String::new()).await.expect("a page").next_page_token;
+    assert_eq!(why(bob.timeline(3, token.clone()).await), refusal(Code::InvalidArgument, "PAGE_TOKEN"), "another's token");
+    assert_eq!(why(ada.posts_of(&ada, 3, token).await), refusal(Code::InvalidArgument, "PAGE_TOKEN"), "of another list");
+}
+
+#[tokio::test]
+async fn posts_made_at_the_same_time_come_once_each() {
+    let world = World::new().await;
+    let [ada, bob, cyd] = world.people().await;
+    for _ in 0..6 {
+        for by in [&ada, &bob, &cyd] {
+            by.create(world.posting("x")).await.expect("posted");
+        }
+    }
+    ada.will_read(&["x"; 18]).await;
+    for size in [1, 2, 5] {
+        assert_eq!(pages(&ada, size, async || {}).await.len(), 18);
+    }
+}
+
+#[tokio::test]
+async fn a_page_full_of_hidden_posts_says_where_to_go_on_and_not_what_is_there() {
+    let world = World::new().await;
+    let [ada, bob, cyd] = world.people().await;
+    world.post(&ada, "old").await;
+    for _ in 0..2_300 {
+        let request = api::CreatePostRequest {
+            audience: Some(api::Audience { kind: Some(Audience::Only(people(&[&cyd], &[]))) }),
+            ..world.posting("hidden")
+        };
+        ada.create(request).await.expect("posted");
+        world.wait(1_000);
+    }
+    let newest = world.post(&ada, "new").await;
+    bob.will_read(&["new"]).await;
+    let page = bob.timeline(200, String::new()).await.expect("a page");
+    assert_eq!(words(&page.posts), ["new"]);
+    let readable = ada.id.replace('-', "");
+    assert!(!page.next_page_token.is_empty() && !page.next_page_token.contains(&readable), "the token names a hidden post");
+    let rest = bob.timeline(200, page.next_page_token).await.expect("a page");
+    assert_eq!((words(&rest.posts), rest.next_page_token.as_str()), (vec!["old".to_owned()], ""));
+    assert!(bob.sees(&newest).await);
+}
+
+#[tokio::test]
+async fn new_friends_get_each_others_earlier_posts_at_their_times() {
+    let world = World::new().await;
+    let (ada, bob) = (world.person(), world.person());
+    for (by, what) in [(&ada, "a1"), (&bob, "b1"), (&ada, "a2"), (&bob, "b2")] {
+        world.post(by, what).await;
+    }
+    assert_eq!((ada.reads().await, bob.reads().await), (vec!["a2".into(), "a1".into()], vec!["b2".into(), "b1".into()]));
+    world.befriend(&ada, &bob).await;
+    for person in [&ada, &bob] {
+        person.will_read(&["b2", "a2", "b1", "a1"]).await;
+    }
+    // What is posted while one does not list the other comes with adding again.
+    world.change(&ada, &bob, |stance| stance.lists = false).await;
+    world.post(&ada, "a3").await;
+    world.post(&bob, "b3").await;
+    assert_eq!((ada.reads().await[0].as_str(), bob.reads().await[0].as_str()), ("a3", "b3"));
+    world.change(&ada, &bob, |stance| stance.lists = true).await;
+    for person in [&ada, &bob] {
+        person.will_read(&["b3", "a3", "b2", "a2", "b1", "a1"]).await;
+    }
+}
+
+#[tokio::test]
+async fn who_did_not_look_for_a_month_is_passed_over_and_finds_everything_on_return() {
+    let world = World::new().await;
+    let [ada, bob, _] = world.people().await;
+    let never = world.person();
+    world.befriend(&ada, &never).await;
+    world.post(&ada, "first").await;
+    bob.will_read(&["first"]).await;
+    world.wait(31 * DAY);
+    let mut expected = vec!["first".to_owned()];
+    for number in 0..5 {
+        world.post(&ada, &number.to_string()).await;
+        expected.insert(0, number.to_string());
+    }
+    let deleted = world.post(&ada, "deleted").await;
+    ada.delete(&deleted, String::new()).await.expect("deleted");
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    for viewer in [&bob, &never] {
+        wait_for("the last post was passed over", async || world.is_passed_over(viewer).await).await;
+        // The very first page of the return has everything.
+        assert_eq!(viewer.reads().await, expected);
+        assert!(!world.is_passed_over(viewer).await);
+    }
+    // From then on posts come as ever.
+    world.post(&ada, "after").await;
+    bob.will_read(&[&["after"], expected.as_slice()].concat()).await;
+    assert!(!world.is_passed_over(&bob).await);
+}

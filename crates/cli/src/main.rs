@@ -1,6 +1,7 @@
 //! `plaza-cli`: Plaza from a terminal. Parses, keeps the session of each profile in a file, and calls the client library.
 
 mod chat;
+mod moments;
 mod people;
 mod profile;
 
@@ -69,6 +70,9 @@ enum Command {
     },
     /// Show contacts and conversations.
     List,
+    /// Posts for friends.
+    #[command(subcommand)]
+    Moments(moments::Command),
 }
 
 #[tokio::main]
@@ -99,6 +103,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Requests => people::requests(&profile.resume(&endpoint).await?).await?,
         Command::Accept { handle } => people::accept(&profile.resume(&endpoint).await?, &handle).await?,
         Command::List => people::list(&profile.resume(&endpoint).await?).await?,
+        Command::Moments(command) => moments::run(&profile.resume(&endpoint).await?, command).await?,
         Command::Send { handle, text } => chat::send(&profile.resume(&endpoint).await?, &handle, &text).await?,
         Command::Chat { handle } => chat::talk(&profile.resume(&endpoint).await?, &handle).await?,
     }

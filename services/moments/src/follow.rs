@@ -2,7 +2,13 @@
 //! is kept it asks whether the followers have come as far as the log had when the read began: then nothing acknowledged before it is
 //! missing. A follower that is stuck or behind makes reads slower, never stale.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::future::join_all;
 use plaza_event_log::{Error, EventLog, Offset, Reader, Stored, Topic, TopicPartition};
@@ -34,7 +40,35 @@ pub(crate) struct Caches {
 /// How far the followers are.
 pub(crate) struct Followers {
     log: Arc<dyn EventLog>,
-    places: Vec<(TopicPartition, watch::Receiver<Offset>)>,
+    places: Vec<Followed>,
+}
+
+/// One partition.
+struct Followed {
+    partition: TopicPartition,
+    /// All below was taken.
+    next: watch::Receiver<Offset>,
+    /// The last end that was waited for in vain. Offsets have gaps, so waiting for it again may be in vain for ever.
+    in_vain: AtomicU64,
+}
+
+impl Followed {
+    /// Whether all below an end was taken, after a short wait.
+    async fn has_reached(&self, end: Offset) -> bool {
+        let mut next = self.next.clone();
+        if *next.borrow() >= end {
+            return true;
+        }
+        if self.in_vain.load(Ordering::Relaxed) == end {
+            return false;
+        }
+        let reached = tokio::time::timeout(PATIENCE, next.wait_for(|next| *next >= end)).await;
+        let reached = matches!(reached, Ok(Ok(_)));
+        if !reached {
+            self.in_vain.store(end, Ordering::Relaxed);
+        }
+        reached
+    }
 }
 
 impl Caches {
@@ -79,7 +113,7 @@ impl Followers {
                 supervisor.spawn("moments-follower", Stage::Consumers, async move {
                     stopping.run_until_cancelled(follower.follow()).await.unwrap_or(Ok(()))
                 });
-                places.push((partition, place));
+                places.push(Followed { partition, next: place, in_vain: AtomicU64::new(u64::MAX) });
             }
         }
         Ok(Self { log, places })
@@ -87,13 +121,12 @@ impl Followers {
 
     /// Whether everything that was in the log when this was called has been taken, after a short wait for it.
     pub(crate) async fn are_current(&self) -> bool {
-        let current = join_all(self.places.iter().map(|(partition, place)| async move {
-            let Ok(end) = self.log.end(*partition).await else { return false };
-            let mut place = place.clone();
-            place.wait_for(|next| *next >= end).await.is_ok()
-        }));
-        let all = tokio::time::timeout(PATIENCE, current).await;
-        all.is_ok_and(|all| all.into_iter().all(|current| current))
+        let current = self.places.iter().map(|place| async move {
+            let end = tokio::time::timeout(PATIENCE, self.log.end(place.partition)).await;
+            let Ok(Ok(end)) = end else { return false };
+            place.has_reached(end).await
+        });
+        join_all(current).await.into_iter().all(|current| current)
     }
 }
 

@@ -8,6 +8,7 @@
 //! - The rows of one write are seen together.
 
 pub mod embedded;
+pub mod fault;
 
 #[cfg(test)]
 pub(crate) mod conformance;

@@ -118,6 +118,9 @@ impl Validate for Config {
         if self.runs("gateway") && !(self.runs("accounts") && self.runs("chat")) {
             errors.push(Problem::new("services", "the gateway needs accounts and chat in the same process"));
         }
+        if self.runs("moments") && !(self.runs("accounts") && self.runs("graph")) {
+            errors.push(Problem::new("services", "moments needs accounts and graph in the same process"));
+        }
         validate_table("embedded", &self.embedded, errors);
         validate_table("telemetry", &self.telemetry, errors);
         validate_table("shutdown", &self.shutdown, errors);

@@ -1,6 +1,8 @@
 //! The real binary under concurrent load is killed with SIGKILL at random moments, again and again, and what its clients recorded is judged:
-//! invariants 1, 2, 3, 4, 5, 6, 8 and 9. `PLAZA_CRASH_ROUNDS` sets the number of kills, `PLAZA_CRASH_SEED` repeats the choices of a run.
+//! invariants 1 to 9. `PLAZA_CRASH_ROUNDS` sets the number of kills, `PLAZA_CRASH_SEED` repeats the choices of a run.
 
+#[path = "crash/circle.rs"]
+mod circle;
 #[path = "crash/meeting.rs"]
 mod meeting;
 
@@ -21,6 +23,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 const BINARY: &str = env!("CARGO_BIN_EXE_plaza");
 const ROUNDS: u64 = 50;
 const MEETING_ROUNDS: u64 = 30;
+const CIRCLE_ROUNDS: u64 = 20;
 const PAIRS: usize = 3;
 
 /// What a kill may leave in the log: nothing but the start that follows it.
@@ -154,5 +157,52 @@ async fn people_who_met_stay_met_after_kill_9() -> anyhow::Result<()> {
     }
     println!("{rounds} kills, {met} pairs met");
     assert!(met > 0, "nobody met: nothing was tested");
+    server.assert_quiet_log(&EXPECTED)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forbidden_is_not_seen_and_what_is_allowed_is_after_kill_9() -> anyhow::Result<()> {
+    let (seed, rounds) = run(CIRCLE_ROUNDS);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let data = folder.path().join("data");
+    let cheap = ["--set", "accounts.password.memory_kib=64", "--set", "accounts.password.passes=1", "--set", "gateway.rate_limits=false"];
+    let mut server = Server::start(Path::new(BINARY), &data, &cheap).await?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (progress, mut progressed) = watch::channel(0);
+    let lives: Vec<_> = (0..4)
+        .map(|number| {
+            let life = circle::run(server.address(), seed.wrapping_add(number), progress.clone(), Arc::clone(&stop));
+            #[expect(clippy::disallowed_methods, reason = "a test's own task, joined below")]
+            tokio::spawn(life)
+        })
+        .collect();
+    for _ in 0..rounds {
+        let until = *progressed.borrow() + rng.random_range(5..30);
+        if timeout(SOON, progressed.wait_for(|steps| *steps >= until)).await.is_err() {
+            break;
+        }
+        server.kill()?;
+        server.restart().await?;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (mut circles, mut posts) = (Vec::new(), 0);
+    for life in lives {
+        circles.push(life.await??);
+    }
+    for circle in &circles {
+        posts += circle.is_complete().await?;
+    }
+    println!("seed {seed}: {rounds} kills, {posts} posts");
+    assert!(posts as u64 > rounds, "only {posts} posts: nothing was tested");
+
+    // Invariant 9: every topic replayed from its beginning changes nothing.
+    server.stop(SOON).await?;
+    assert!(replay::forget_checkpoints(&data).await? > 0, "there was no checkpoint to forget");
+    server.restart().await?;
+    for circle in &circles {
+        circle.is_complete().await?;
+    }
     server.assert_quiet_log(&EXPECTED)
 }

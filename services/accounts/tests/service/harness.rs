@@ -16,7 +16,8 @@ use plaza_event_log::{EventLog, TopicPartition, embedded::EmbeddedLog};
 use plaza_proto::{
     accounts::v1::{self as proto, accounts_service_client::AccountsServiceClient, directory_service_client::DirectoryServiceClient},
     graph::v1::{
-        GetRelationsRequest, GetRelationsResponse, Relation,
+        GetRelationsRequest, GetRelationsResponse, GetStancesRequest, GetStancesResponse, ListListedRequest, ListListedResponse,
+        ListTagsRequest, ListTagsResponse, Relation,
         relations_service_server::{RelationsService, RelationsServiceServer},
     },
 };
@@ -258,5 +259,17 @@ impl RelationsService for Graph {
         let stranger = |user_id| Relation { user_id, ..Relation::default() };
         let relation = |other: String| relations.get(&(user_id.clone(), other.clone())).cloned().unwrap_or_else(|| stranger(other));
         Ok(Response::new(GetRelationsResponse { relations: other_ids.into_iter().map(relation).collect() }))
+    }
+
+    async fn get_stances(&self, _: Request<GetStancesRequest>) -> Result<Response<GetStancesResponse>, Status> {
+        Err(Status::unimplemented("accounts does not ask this"))
+    }
+
+    async fn list_listed(&self, _: Request<ListListedRequest>) -> Result<Response<ListListedResponse>, Status> {
+        Err(Status::unimplemented("accounts does not ask this"))
+    }
+
+    async fn list_tags(&self, _: Request<ListTagsRequest>) -> Result<Response<ListTagsResponse>, Status> {
+        Err(Status::unimplemented("accounts does not ask this"))
     }
 }

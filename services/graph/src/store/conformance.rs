@@ -3,13 +3,13 @@
 use plaza_processor::{IdKey, Key, Machine, Position, Remembered, Timed};
 use plaza_types::{ClientId, UserId};
 
-use super::{Place, Relation, Store};
+use super::{Place, Relation, Stance, Stances, Store};
 use crate::domain::{Blocked, Contact, Folder, Graph, Permissions, Remark, Request, RequestStatus, Row, Status};
 
 /// Expands every case as a test of its own, on a store made by `$open`.
 macro_rules! cases {
     ($open:ident) => {
-        $crate::store::conformance::cases!($open: later_write_wins, contacts_in_pages, requests_newest_first, blocked_in_pages, relations, ids_and_rows_together);
+        $crate::store::conformance::cases!($open: later_write_wins, contacts_in_pages, requests_newest_first, blocked_in_pages, relations, stances, ids_and_rows_together);
     };
     ($open:ident: $($case:ident),*) => { $(
         #[tokio::test]
@@ -145,6 +145,20 @@ pub(super) async fn relations(store: &dyn Store) {
         none,
     ];
     assert_eq!(found, expected);
+}
+
+pub(super) async fn stances(store: &dyn Store) {
+    write(store, 10, vec![Row::Contact(contact(1, 2, 5)), blocked(2, 1, true), Row::Contact(contact(3, 1, 5))]).await;
+    write(store, 20, vec![blocked(1, 2, true), gone(3, 1)]).await;
+    write(store, 30, vec![blocked(1, 2, false)]).await;
+    let Contact { permissions, tags, .. } = contact(1, 2, 5);
+    let listed = Stance { lists: true, blocks: false, permissions, tags, version: 30 };
+    let blocking = Stance { blocks: true, version: 10, ..Stance::default() };
+    let found = store.stances(user(1), &[user(2), user(4), user(3)]).await.expect("read");
+    assert_eq!(found[0], Stances { own: listed.clone(), theirs: blocking.clone() });
+    assert_eq!(found[1], Stances::default(), "nothing to do with each other");
+    assert_eq!((found[2].own.clone(), found[2].theirs.lists, found[2].theirs.version), (Stance::default(), false, 20));
+    assert_eq!(store.stances(user(2), &[user(1)]).await.expect("read"), [Stances { own: blocking, theirs: listed }]);
 }
 
 pub(super) async fn ids_and_rows_together(store: &dyn Store) {

@@ -1,8 +1,9 @@
 //! The list of contacts and what its owner keeps about each, blocks, and what other services are told.
 
 use plaza_proto::graph::v1::{
-    BlockRequest, Contact, GetRelationsRequest, ListBlockedRequest, ListContactsRequest, ListFriendRequestsRequest, Permissions,
-    RemoveContactRequest, RequestBox, UnblockRequest, UpdateContactRequest, relations_service_client::RelationsServiceClient,
+    BlockRequest, Contact, GetRelationsRequest, GetStancesRequest, ListBlockedRequest, ListContactsRequest, ListFriendRequestsRequest,
+    ListListedRequest, ListTagsRequest, Permissions, RemoveContactRequest, RequestBox, UnblockRequest, UpdateContactRequest,
+    relations_service_client::RelationsServiceClient,
 };
 use prost_types::FieldMask;
 use tonic::{Code, Status};
@@ -157,4 +158,33 @@ async fn other_services_are_told_how_people_stand() {
     assert_eq!(found.iter().map(|relation| relation.user_id.as_str()).collect::<Vec<_>>(), [&bob.id, &cem.id, &dee.id]);
     let flags: Vec<_> = found.iter().map(|it| (it.lists, it.listed_by, it.blocks, it.blocked_by, it.requested)).collect();
     assert_eq!(flags, [(true, true, false, true, false), (false, false, false, false, true), (false, false, false, false, false)]);
+}
+
+#[tokio::test]
+async fn moments_is_told_how_two_stand_to_each_other_whom_one_lists_and_the_tags() {
+    let world = World::new().await;
+    let (ada, bob, cyd) = (world.person(), world.person(), world.person());
+    world.befriend(&ada, &bob).await;
+    world.befriend(&ada, &cyd).await;
+    update(&ada, about(&bob), &["tags", "permissions"]).await.expect("changed");
+    bob.graph.clone().block(bob.identity.request(BlockRequest { user_id: ada.id.clone(), ..Default::default() })).await.expect("blocked");
+    let mut relations = RelationsServiceClient::new(world.peer.clone());
+    let ask = GetStancesRequest { user_id: ada.id.clone(), other_ids: vec![cyd.id.clone(), bob.id.clone()] };
+    let answer = relations.get_stances(ask).await.expect("stances").into_inner();
+    let (own, theirs) = (&answer.own[1], &answer.theirs[1]);
+    assert_eq!((own.lists, own.blocks, theirs.lists, theirs.blocks), (true, false, true, true));
+    assert_eq!((own.tags.as_slice(), own.permissions), (about(&bob).tags.as_slice(), about(&bob).permissions));
+    assert!(theirs.tags.is_empty() && theirs.permissions == Some(Permissions::default()) && theirs.version > 0 && own.version > 0);
+    assert!(answer.own[0].lists && answer.theirs[0].lists && answer.own[0].tags.is_empty());
+    let mut listed = vec![bob.id.clone(), cyd.id.clone()];
+    listed.sort();
+    let mut list = async |after: &str| {
+        let request = ListListedRequest { user_id: ada.id.clone(), after: after.to_owned() };
+        relations.list_listed(request).await.expect("a list").into_inner().user_ids
+    };
+    assert_eq!((list("").await, list(&listed[0]).await), (listed.clone(), listed[1..].to_vec()));
+    let tags = relations.list_tags(ListTagsRequest { user_id: ada.id.clone() }).await.expect("tags").into_inner().tags;
+    assert_eq!(tags, about(&bob).tags);
+    let many = GetStancesRequest { user_id: ada.id.clone(), other_ids: vec![bob.id.clone(); 201] };
+    assert_eq!(why(relations.get_stances(many).await), refusal(Code::InvalidArgument, "INVALID_ARGUMENT"));
 }

@@ -30,25 +30,29 @@ async fn a_like_is_seen_by_its_author_the_posts_and_common_friends() {
     }
     assert_eq!(bob.like(&post).await.expect("liked again").like_count, 1);
     let likes = async |person: &Person| shown(person, &post).await.0;
-    assert_eq!(likes(&ada).await, [bob.id.clone(), cyd.id.clone()]);
-    assert_eq!(likes(&bob).await, [bob.id.clone()]);
+    assert_eq!(likes(&ada).await, ids(&[&bob, &cyd]));
+    assert_eq!(likes(&bob).await, ids(&[&bob]));
     world.befriend(&bob, &cyd).await;
-    assert_eq!(likes(&bob).await, [bob.id.clone(), cyd.id.clone()]);
+    assert_eq!(likes(&bob).await, ids(&[&bob, &cyd]));
     // Permissions do not matter for this; a block does.
     world.change(&bob, &cyd, |stance| stance.permissions = Some(hidden())).await;
     assert_eq!(likes(&bob).await.len(), 2);
     world.change(&cyd, &bob, |stance| stance.blocks = true).await;
-    assert_eq!((likes(&bob).await, likes(&cyd).await), (vec![bob.id.clone()], vec![cyd.id.clone()]));
+    assert_eq!((likes(&bob).await, likes(&cyd).await), (ids(&[&bob]), ids(&[&cyd])));
     // Who is no friend of the author any more is not seen by the author either, until they are again.
     world.change(&ada, &bob, |stance| stance.lists = false).await;
-    assert_eq!(likes(&ada).await, [cyd.id.clone()]);
+    assert_eq!(likes(&ada).await, ids(&[&cyd]));
     world.change(&ada, &bob, |stance| stance.lists = true).await;
-    assert_eq!(likes(&ada).await, [bob.id.clone(), cyd.id.clone()]);
+    assert_eq!(likes(&ada).await, ids(&[&bob, &cyd]));
     let unliked = bob.unlike(&post).await.expect("unliked");
     assert!(!unliked.liked_by_me && unliked.like_count == 0);
-    assert_eq!(likes(&ada).await, [cyd.id.clone()]);
+    assert_eq!(likes(&ada).await, ids(&[&cyd]));
     bob.like(&post).await.expect("liked once more");
-    assert_eq!(likes(&ada).await, [cyd.id.clone(), bob.id.clone()], "oldest first");
+    assert_eq!(likes(&ada).await, ids(&[&cyd, &bob]), "oldest first");
+}
+
+fn ids(people: &[&Person]) -> Vec<String> {
+    people.iter().map(|person| person.id.clone()).collect()
 }
 
 fn hidden() -> plaza_proto::graph::v1::Permissions {

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use plaza_embedded_db::{Db, Options};
 use plaza_event_log::{EventLog, Reader, Record, Topic, TopicPartition, embedded::EmbeddedLog};
-use plaza_moments::{Config, Deps, Embedded, Peers, store::Store as _};
+use plaza_moments::{Config, Deps, Embedded, Peers, store::Store};
 use plaza_processor::{Envelope, Replies};
 use plaza_proto::{
     accounts::v1::{
@@ -137,6 +137,14 @@ fn id(text: &str) -> UserId {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::around(|log| log, |store| store).await
+    }
+
+    /// The service uses what these make of the log and the store.
+    pub(crate) async fn around(
+        log_of: impl FnOnce(Arc<dyn EventLog>) -> Arc<dyn EventLog>,
+        store_of: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(folder.path(), Options::default()).expect("a store");
         let clock = Clock::manual(NOON);
@@ -158,8 +166,8 @@ impl World {
         }
         let store = Arc::new(Embedded::open(&db).expect("tables"));
         let deps = Deps {
-            store: store.clone(),
-            log: log.clone(),
+            store: store_of(store.clone()),
+            log: log_of(log.clone()),
             replies: Replies::new(7),
             peers,
             clock: clock.clone(),
@@ -319,6 +327,26 @@ impl Person {
 
     pub(crate) async fn create(&self, request: api::CreatePostRequest) -> Result<api::Post, Status> {
         Ok(self.moments.clone().create_post(self.request(request)).await?.into_inner().post.expect("a post"))
+    }
+
+    /// The same, not waiting for long for what a fault has swallowed.
+    pub(crate) async fn create_within(&self, request: api::CreatePostRequest) -> Result<api::Post, Status> {
+        Ok(self.moments.clone().create_post(self.shortly(request)).await?.into_inner().post.expect("a post"))
+    }
+
+    pub(crate) async fn like_within(&self, post: &api::Post) -> Result<api::Post, Status> {
+        let request = api::LikeRequest { post_id: post.post_id.clone(), request_id: String::new() };
+        Ok(self.moments.clone().like(self.shortly(request)).await?.into_inner().post.expect("a post"))
+    }
+
+    pub(crate) async fn comment_within(&self, request: api::CommentRequest) -> Result<api::PostComment, Status> {
+        Ok(self.moments.clone().comment(self.shortly(request)).await?.into_inner().comment.expect("a comment"))
+    }
+
+    fn shortly<T>(&self, message: T) -> Request<T> {
+        let mut request = self.request(message);
+        request.set_timeout(Duration::from_secs(1));
+        request
     }
 
     pub(crate) async fn get(&self, post: &api::Post) -> Result<api::Post, Status> {

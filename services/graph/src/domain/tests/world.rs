@@ -8,7 +8,7 @@ use plaza_processor::{Effects, Envelope, Input, Key, Machine, Outcome, Position,
 use plaza_topics::{
     CHAT, EDGES, GRAPH, INBOX, MOMENTS,
     conversation::{self, Side},
-    graph::{Ask, Kind, Payload, Plain},
+    graph::{Ask, EdgeChanged, Kind, Payload, Plain},
 };
 use plaza_types::{ClientId, Reason, UserId};
 use prost::Message;
@@ -167,6 +167,20 @@ impl World {
             written.push(key_of(row));
             self.rows.insert(key_of(row), row.clone());
         }
+        // Whoever keeps a copy of an edge is told of every row of it, and of nothing else.
+        let edge = |key: &RowKey| match key {
+            RowKey::Contact(_, other) | RowKey::Blocked(_, other) => Some(*other),
+            _ => None,
+        };
+        let told = |emission: &&plaza_processor::Emission| emission.topic == EDGES;
+        let changed = |emission: &plaza_processor::Emission| EdgeChanged::decode(emission.payload.clone()).expect("a change");
+        let told: Vec<_> = effects.emissions().iter().filter(told).map(changed).collect();
+        let expected: Vec<_> = written.iter().filter_map(edge).collect();
+        assert_eq!(told.iter().filter_map(|change| UserId::from_slice(&change.other)).collect::<Vec<_>>(), expected);
+        assert!(told.iter().all(|change| change.owner == key.0));
+        // Whoever comes into the list is given what there is, and gives.
+        let listed = state.edges.iter().filter(|(other, edge)| edge.listed && !before.lists(**other)).count();
+        assert_eq!(effects.emissions().iter().filter(|emission| emission.topic == MOMENTS).count(), 2 * listed);
         let rows = written.len();
         written.sort();
         written.dedup();

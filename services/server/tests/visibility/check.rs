@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use crate::{
     history::History,
     metamorphic,
-    model::{Answer, Model, SeenPost},
+    model::{Answer, Hint, Model, SeenNotice, SeenPost},
     step::{Act, Step, Who},
     system::{Page, Refusal, System},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Player<S> {
     pub(crate) system: S,
     pub(crate) model: Model,
     rng: StdRng,
+    /// What each was to be told at some time.
+    told: Vec<Vec<Hint>>,
     /// How each kind of call is refused about what does not exist.
     missing: BTreeMap<&'static str, Refusal>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Player<S> {
 impl<S: System> Player<S> {
     pub(crate) fn new(system: S, history: &History) -> Self {
         let model = Model { people: history.people, ..Model::default() };
-        Self { system, model, rng: StdRng::seed_from_u64(history.seed), missing: BTreeMap::new() }
+        Self { system, model, rng: StdRng::seed_from_u64(history.seed), told: vec![Vec::new(); history.people], missing: BTreeMap::new() }
     }
 
     /// Does one step and looks at what it may have changed.
@@ -100,6 +102,9 @@ impl<S: System> Player<S> {
             return Ok(());
         }
         let answer = self.model.act(act);
+        for viewer in 0..self.model.people {
+            self.told[viewer].extend(self.model.notices(viewer).iter().map(SeenNotice::hint));
+        }
         let refused_as = if answer == Answer::Missing { Some(self.refused_as_missing(act).await?) } else { None };
         match (answer, self.system.act(act).await) {
             (Answer::Done, Ok(shown)) => {
@@ -153,9 +158,9 @@ impl<S: System> Player<S> {
 
     async fn viewer(&mut self, viewer: Who) -> Result<(), Difference> {
         self.try_unseen(viewer).await?;
-        let size = *[1, 2, 3, 7, 50].choose(&mut self.rng).expect("there are some");
+        let size = self.page_size();
         self.timeline(viewer, size).await?;
-        self.posts_of_everybody(viewer).await?;
+        self.profiles(viewer).await?;
         self.single_posts(viewer).await?;
         self.notices(viewer).await
     }
@@ -166,10 +171,10 @@ impl<S: System> Player<S> {
         shows::<_, S, _>(&what, &self.model.timeline(viewer), read).await
     }
 
-    /// Of each author, and of somebody who does not exist.
-    async fn posts_of_everybody(&mut self, viewer: Who) -> Result<(), Difference> {
-        for author in (0..self.model.people).chain([UNMADE]) {
-            let size = *[1, 2, 50].choose(&mut self.rng).expect("there are some");
+    /// Of an author, and of somebody who does not exist.
+    async fn profiles(&mut self, viewer: Who) -> Result<(), Difference> {
+        for author in [self.rng.random_range(0..self.model.people), UNMADE] {
+            let size = self.page_size();
             let what = format!("the posts of {author} for {viewer} in pages of {size}");
             let shown = pages!(what, size, from String::new(), token => self.system.posts_of(viewer, author, size, &token));
             same(&what, &self.model.posts_of(viewer, author), &shown)?;
@@ -177,35 +182,46 @@ impl<S: System> Player<S> {
         Ok(())
     }
 
+    /// One that is seen and one that is not. What is seen was in the timeline already.
     async fn single_posts(&mut self, viewer: Who) -> Result<(), Difference> {
-        let unmade_post = self.system.get(viewer, UNMADE).await;
-        let unmade_comments = self.system.comments(viewer, UNMADE, 50, "").await;
-        let (Err(no_post), Err(no_comments)) = (unmade_post, unmade_comments) else { return Err("an unmade post was shown".to_owned()) };
-        for post in self.model.posts.iter().map(|post| post.post).collect::<Vec<_>>() {
-            let seen = self.model.get(viewer, post);
-            // What is seen was in the timeline already.
-            if seen.is_some() && self.rng.random_bool(0.7) {
-                continue;
-            }
+        let (seen, unseen): (Vec<usize>, Vec<usize>) =
+            self.model.posts.iter().map(|post| post.post).partition(|post| self.model.get(viewer, *post).is_some());
+        if let Some(post) = seen.choose(&mut self.rng).copied() {
             let what = format!("post {post} for {viewer}");
-            same(&what, &seen.ok_or(no_post.clone()), &self.system.get(viewer, post).await)?;
-            let size = *[1, 2, 50].choose(&mut self.rng).expect("there are some");
+            same(&what, &Ok(self.model.get(viewer, post)), &self.system.get(viewer, post).await.map(Some))?;
+            let size = self.page_size();
             let what = format!("the comments on post {post} for {viewer} in pages of {size}");
-            let Some(comments) = self.model.comments(viewer, post) else {
-                same(&what, &Err(no_comments.clone()), &self.system.comments(viewer, post, size, "").await)?;
-                continue;
-            };
             let shown = pages!(what, size, from String::new(), token => self.system.comments(viewer, post, size, &token));
-            same(&what, &comments, &shown)?;
+            same(&what, &self.model.comments(viewer, post), &Some(shown))?;
+        }
+        if let Some(post) = unseen.choose(&mut self.rng).copied() {
+            let no_post = self.system.get(viewer, UNMADE).await;
+            same(&format!("post {post} for {viewer}, who must not see it"), &no_post, &self.system.get(viewer, post).await)?;
+            let no_comments = self.system.comments(viewer, UNMADE, 50, "").await;
+            let what = format!("the comments on post {post} for {viewer}, who must not see it");
+            same(&what, &no_comments, &self.system.comments(viewer, post, 50, "").await)?;
+            if no_post.is_ok() || no_comments.is_ok() {
+                return Err("an unmade post was shown".to_owned());
+            }
         }
         Ok(())
     }
 
+    fn page_size(&mut self) -> u32 {
+        *[1, 2, 3, 50, 50].choose(&mut self.rng).expect("there are some")
+    }
+
     async fn notices(&mut self, viewer: Who) -> Result<(), Difference> {
-        let size = *[1, 2, 50].choose(&mut self.rng).expect("there are some");
+        let size = self.page_size();
         let what = format!("the notices of {viewer} in pages of {size}");
         let read = || async { Ok(pages!(what, size, from String::new(), token => self.system.notices(viewer, size, &token))) };
-        shows::<_, S, _>(&what, &self.model.notices(viewer), read).await
+        shows::<_, S, _>(&what, &self.model.notices(viewer), read).await?;
+        // A hint is given once, when the act is done, or not at all.
+        let hints = self.system.hints(viewer).map_err(refused("hints"))?;
+        match hints.iter().find(|hint| !self.told[viewer].contains(hint)) {
+            Some(hint) => Err(format!("the devices of {viewer} were told what {viewer} could never see: {hint:?}")),
+            None => Ok(()),
+        }
     }
 
     /// Doing something about what one does not see is refused as if it did not exist. That it changed nothing shows in what is seen next.

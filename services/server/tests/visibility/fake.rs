@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use crate::{
-    model::{Answer, Contact, Like, Model, NoticeKind, SeenComment, SeenNotice, SeenPost},
+    model::{Answer, Contact, Hint, Like, Model, NoticeKind, SeenComment, SeenNotice, SeenPost},
     step::{Act, Audience, Range, Who},
     system::{Page, Refusal, System},
 };
@@ -43,6 +43,7 @@ pub(crate) enum Mistake {
     NoticeOfOwnActs,
     NoticeOfEarlierLikes,
     NoticeOfReplyAsComment,
+    HintsUnfiltered,
     MentionNotTold,
     PartingErasesLikes,
     NothingBeforeFriendship,
@@ -388,6 +389,14 @@ impl System for Fake {
         let exists = self.exists(&Act::Like(viewer, post));
         let comments = self.single(viewer, post).map(|post| post.comments).ok_or_else(|| self.refusal(exists, "NotFound"))?;
         Ok(self.cut(comments, size, token, |comment| comment.comment, false))
+    }
+
+    fn hints(&self, viewer: Who) -> Result<Vec<Hint>, Refusal> {
+        if self.mistake == Mistake::HintsUnfiltered {
+            let told = self.model.likes.iter().filter(|like| like.told.contains(&viewer));
+            return Ok(told.map(|like| Hint { kind: NoticeKind::Like, post: like.post, actor: like.by, comment: None }).collect());
+        }
+        Ok(self.model.notices(viewer).iter().map(SeenNotice::hint).collect())
     }
 
     async fn notices(&self, viewer: Who, size: u32, token: &str) -> Result<Page<SeenNotice>, Refusal> {

@@ -13,9 +13,9 @@ use crate::{
 /// Histories that share a clock: those of the seeds `BATCH * n` to `BATCH * (n + 1) - 1`.
 pub(crate) const BATCH: u64 = 100;
 /// How often time passes in a history.
-const WAITS: usize = 3;
+const WAITS: usize = 2;
 /// Between two of them.
-const ACTS: std::ops::RangeInclusive<usize> = 5..=9;
+const ACTS: std::ops::RangeInclusive<usize> = 4..=7;
 const TAGS: std::ops::Range<Tag> = 0..3;
 /// Days that pass at once. Five hours more pass each time, so that nothing is ever as old as a visible range is long, give or take four hours.
 const DAYS: [u64; 10] = [0, 1, 2, 3, 20, 28, 29, 30, 152, 183];
@@ -40,8 +40,15 @@ impl History {
     /// The history of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let people = rng.random_range(4..=6);
-        let mut writer = Writer { rng, model: Model { people, ..Model::default() }, steps: Vec::new(), posts: 0, comments: 0 };
+        let people = *[3, 4, 4, 4, 5, 6].choose(&mut rng).expect("there are some");
+        let mut writer = Writer {
+            rng,
+            model: Model { people, ..Model::default() },
+            steps: Vec::new(),
+            posts: 0,
+            comments: 0,
+            taken_back: BTreeSet::new(),
+        };
         writer.meet();
         for hours in waits(seed / BATCH) {
             writer.write();
@@ -65,6 +72,8 @@ struct Writer {
     steps: Vec<Step>,
     posts: usize,
     comments: usize,
+    /// Nobody likes again what they liked before: whom that tells is not settled.
+    taken_back: BTreeSet<(Who, usize)>,
 }
 
 impl Writer {
@@ -74,6 +83,12 @@ impl Writer {
                 if self.rng.random_bool(0.7) {
                     self.push(Act::Befriend(one, other));
                 }
+            }
+        }
+        for _ in 0..2 {
+            let act = Act::Tag(self.anybody(), self.anybody(), self.some_tags());
+            if self.model.can(&act) {
+                self.push(act);
             }
         }
     }
@@ -87,6 +102,9 @@ impl Writer {
 
     fn push(&mut self, act: Act) {
         self.model.act(&act);
+        if let Act::Unlike(who, post) = act {
+            self.taken_back.insert((who, post));
+        }
         let step = match self.model.posts.len() > 1 && self.rng.random_bool(0.08) {
             true => Step::While { viewer: self.anybody(), size: self.rng.random_range(1..=3), act },
             false => Step::Do(act),
@@ -116,7 +134,8 @@ impl Writer {
                 Act::DeletePost(who, _) => Act::DeletePost(who, self.post_to_delete(who)),
                 other => other,
             };
-            if self.model.can(&act) {
+            let again = matches!(act, Act::Like(who, post) if self.taken_back.contains(&(who, post)));
+            if self.model.can(&act) && !again {
                 return act;
             }
         }
@@ -151,7 +170,7 @@ impl Writer {
 
     fn named(&mut self, who: Who, audience: fn(Vec<Who>, Vec<Tag>) -> Audience) -> Audience {
         let people: Vec<Who> = self.contacts(who).into_iter().filter(|_| self.rng.random_bool(0.3)).collect();
-        let tags: Vec<Tag> = TAGS.filter(|_| self.rng.random_bool(0.4)).collect();
+        let tags: Vec<Tag> = self.model.tags_of(who).into_iter().filter(|_| self.rng.random_bool(0.5)).collect();
         match people.is_empty() && tags.is_empty() {
             true => Audience::All,
             false => audience(people, tags),
@@ -192,12 +211,13 @@ impl Writer {
         let comment = self.comments;
         self.comments += 1;
         let seen: Vec<usize> = self.model.comments(who, post).into_iter().flatten().map(|comment| comment.comment).collect();
+        let all: Vec<usize> = self.model.comments.iter().filter(|known| known.post == post).map(|known| known.comment).collect();
         let answers = match self.rng.random_range(0..20) {
             0..8 => None,
-            8..19 => seen.choose(&mut self.rng).copied(),
-            _ => Some(self.rng.random_range(0..=comment)),
+            8..18 => seen.choose(&mut self.rng),
+            _ => all.choose(&mut self.rng),
         };
-        Act::Comment { who, post, comment, answers: answers.filter(|answered| *answered != comment) }
+        Act::Comment { who, post, comment, answers: answers.copied() }
     }
 
     fn delete_comment(&mut self) -> Act {

@@ -142,6 +142,7 @@ caught! {
     notice_of_own_acts = NoticeOfOwnActs;
     notice_of_earlier_likes = NoticeOfEarlierLikes;
     notice_of_reply_as_comment = NoticeOfReplyAsComment;
+    hints_unfiltered = HintsUnfiltered;
     mention_not_told = MentionNotTold;
     parting_erases_likes = PartingErasesLikes;
     nothing_before_friendship = NothingBeforeFriendship;

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::step::{Act, Audience, Range, Tag, Who};
 
+/// Comments shown with their post; all of them are counted.
+const COMMENTS: usize = 20;
+
 /// Everything there is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
@@ -92,6 +95,22 @@ pub(crate) struct SeenNotice {
     pub(crate) post: usize,
     pub(crate) actor: Who,
     pub(crate) comment: Option<SeenComment>,
+}
+
+/// What a live device is told of a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hint {
+    pub(crate) kind: NoticeKind,
+    pub(crate) post: usize,
+    pub(crate) actor: Who,
+    pub(crate) comment: Option<usize>,
+}
+
+impl SeenNotice {
+    pub(crate) fn hint(&self) -> Hint {
+        let comment = self.comment.as_ref().map(|comment| comment.comment);
+        Hint { kind: self.kind, post: self.post, actor: self.actor, comment }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,7 +271,7 @@ impl Model {
             like_count: likes.len(),
             likes,
             comment_count: comments.len(),
-            comments,
+            comments: comments.into_iter().take(COMMENTS).collect(),
         }
     }
 
@@ -276,8 +295,21 @@ impl Model {
             Act::Befriend(one, other) => one != other && !self.blocks(one, other) && !self.blocks(other, one),
             Act::Unfriend(one, other) | Act::Permit(one, other, ..) | Act::Tag(one, other, _) => self.lists(one, other),
             Act::Block(one, other) | Act::Unblock(one, other) => one != other,
+            Act::Post { who, ref audience, ref mentions, .. } => {
+                let (people, tags) = match audience {
+                    Audience::All | Audience::Private => (&[][..], &[][..]),
+                    Audience::Only(people, tags) | Audience::Except(people, tags) => (people.as_slice(), tags.as_slice()),
+                };
+                let used = self.tags_of(who);
+                people.iter().chain(mentions).all(|named| self.lists(who, *named)) && tags.iter().all(|tag| used.contains(tag))
+            }
             _ => true,
         }
+    }
+
+    /// The tags that somebody has on anybody.
+    pub(crate) fn tags_of(&self, who: Who) -> BTreeSet<Tag> {
+        self.contacts.iter().filter(|((one, _), _)| *one == who).flat_map(|(_, kept)| kept.tags.iter().copied()).collect()
     }
 
     pub(crate) fn act(&mut self, act: &Act) -> Answer {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    model::{SeenComment, SeenNotice, SeenPost},
+    model::{Hint, SeenComment, SeenNotice, SeenPost},
     step::{Act, Who},
 };
 
@@ -44,6 +44,9 @@ pub(crate) trait System: Send + Sync {
     /// A page of the comments on a post.
     fn comments(&self, viewer: Who, post: usize, size: u32, token: &str)
     -> impl Future<Output = Result<Page<SeenComment>, Refusal>> + Send;
+
+    /// What somebody's devices were told of notices so far.
+    fn hints(&self, viewer: Who) -> Result<Vec<Hint>, Refusal>;
 
     /// A page of somebody's notices.
     fn notices(&self, viewer: Who, size: u32, token: &str) -> impl Future<Output = Result<Page<SeenNotice>, Refusal>> + Send;

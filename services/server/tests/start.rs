@@ -248,6 +248,8 @@ async fn only_the_services_asked_for_run() -> anyhow::Result<()> {
     ensure!(!process.log()?.contains(" WARN ") && !process.log()?.contains(" ERROR "), "{}", process.log()?);
     let alone = run(&["--services", "gateway"], &[])?;
     ensure!(alone.status.code() == Some(2) && text_of(&alone.stderr).contains("the gateway needs"), "{alone:?}");
+    let alone = run(&["--services", "moments,accounts"], &[])?;
+    ensure!(alone.status.code() == Some(2) && text_of(&alone.stderr).contains("moments needs accounts and graph"), "{alone:?}");
     Ok(())
 }
 

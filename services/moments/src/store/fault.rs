@@ -1,7 +1,10 @@
 //! A store that fails by seed in every way the contract allows: reads that do not happen, and the processors' writes that fail before or after
 //! they were done, or arrive once more later.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 use plaza_processor::{
@@ -26,6 +29,7 @@ pub struct Faulty {
     timelines: FaultyRows<timeline::Row>,
     rng: Rng,
     odds: Odds,
+    reads: AtomicU64,
 }
 
 impl Faulty {
@@ -38,10 +42,18 @@ impl Faulty {
             inner,
             rng,
             odds,
+            reads: AtomicU64::new(0),
         }
     }
 
+    /// Reads so far, those of the processors not counted.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     fn reach(&self) -> Result<&dyn Store, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         if self.rng.next_u64() % 1000 < self.odds.before {
             return Err(StoreError { message: "fault by seed".to_owned() });
         }

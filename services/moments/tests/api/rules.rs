@@ -60,6 +60,12 @@ async fn edges_and_permissions_hide_and_restore_at_once() {
         world.change(one, other, |stance| stance.lists = true).await;
         assert!(sees(&world, &bob, &ada, &post).await, "added again");
     }
+    world.permit(&ada, &bob, hide_mine).await;
+    assert!(bob.like(&post).await.is_err() && world.comment(&bob, &post, None).await.is_err());
+    world.permit(&ada, &bob, Permissions::default()).await;
+    let post = ada.get(&post).await.expect("one's own");
+    assert_eq!((post.like_count, post.comment_count), (0, 0), "what was refused was done");
+    assert_eq!(ada.notices().await, [], "what was refused was told");
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! Timelines: pages, befriending, and viewers who did not look for long.
 
+use std::sync::{Arc, OnceLock};
+
+use plaza_moments::store::fault::Faulty;
+use plaza_processor::fault::Odds;
 use plaza_proto::moments::v1::{self as api, audience::Kind as Audience};
+use plaza_runtime::Rng;
 use plaza_types::limits::{DAY, SECOND};
 use tonic::Code;
 
@@ -48,6 +53,43 @@ async fn pages_are_stable_while_posts_arrive_and_the_end_is_said() {
     let token = ada.timeline(3, String::new()).await.expect("a page").next_page_token;
     assert_eq!(why(bob.timeline(3, token.clone()).await), refusal(Code::InvalidArgument, "PAGE_TOKEN"), "another's token");
     assert_eq!(why(ada.posts_of(&ada, 3, token).await), refusal(Code::InvalidArgument, "PAGE_TOKEN"), "of another list");
+}
+
+#[tokio::test]
+async fn a_page_costs_the_same_however_many_posts_there_are() {
+    let counted = Arc::new(OnceLock::new());
+    let count = Arc::clone(&counted);
+    let world = World::around(
+        |log| log,
+        |store| {
+            let store = Arc::new(Faulty::new(store, Rng::seeded(1), Odds { before: 0, after: 0, late: 0 }));
+            let _ = count.set(Arc::clone(&store));
+            store
+        },
+    )
+    .await;
+    let store = counted.get().expect("it was built");
+    let [ada, bob, _] = world.people().await;
+    let cost = async || {
+        let before = (store.reads(), world.asked());
+        for _ in 0..3 {
+            let page = bob.timeline(20, String::new()).await.expect("a page");
+            assert_eq!(page.posts.len(), 20);
+        }
+        (store.reads() - before.0, world.asked() - before.1)
+    };
+    let mut costs = Vec::new();
+    for posts in [25, 1_000] {
+        for number in 0..posts {
+            world.post(if number % 2 == 0 { &ada } else { &bob }, "x").await;
+        }
+        let newest = world.post(&ada, "newest").await;
+        wait_for("the newest is there", async || bob.timeline(1, String::new()).await.expect("a page").posts[0].post_id == newest.post_id)
+            .await;
+        costs.push(cost().await);
+    }
+    // References, own posts, posts, likes and comments with words: none of it for each post ever made.
+    assert_eq!(costs[0], costs[1]);
 }
 
 #[tokio::test]

@@ -88,12 +88,9 @@ pub(crate) async fn run(account: &Account, command: Command) -> anyhow::Result<(
                 false => Kind::All(moments::AllFriends {}),
             };
             let link = link.map(|url| moments::Link { url, ..Default::default() });
-            let request = moments::CreatePostRequest {
-                request_id: new_id(),
-                content: Some(moments::PostContent { text, link, location: None }),
-                audience: Some(moments::Audience { kind: Some(kind) }),
-                mentions: Vec::new(),
-            };
+            let content = Some(moments::PostContent { text, link, location: None });
+            let audience = Some(moments::Audience { kind: Some(kind) });
+            let request = moments::CreatePostRequest { request_id: new_id(), content, audience, mentions: Vec::new() };
             println!("{}", call!(account, create_post, request)?.post.unwrap_or_default().post_id);
         }
         Command::Timeline { count } => timeline(account, count).await?,
@@ -154,8 +151,8 @@ async fn show(account: &Account, post: &Post) -> anyhow::Result<()> {
         println!("  at {}", location.name);
     }
     println!("  {}: {} likes, {} comments", post.post_id, post.like_count, post.comment_count);
-    for (PostComment { text, .. }, name) in post.comments.iter().zip(&names[1..]) {
-        println!("    {name}: {text}");
+    for (PostComment { text, comment_id, .. }, name) in post.comments.iter().zip(&names[1..]) {
+        println!("    {name}: {text} [{comment_id}]");
     }
     Ok(())
 }

@@ -30,8 +30,9 @@ pub(crate) async fn names(account: &Account, ids: &[String]) -> anyhow::Result<V
             })
             .await?;
         for user in answer.users {
-            if let Some(place) = chunk.iter().position(|id| *id == user.user_id) {
-                names[place] = format!("{} ({})", user.display_name, user.handle);
+            // The same id may come several times.
+            for (_, name) in chunk.iter().zip(names.iter_mut()).filter(|(id, _)| **id == user.user_id) {
+                *name = format!("{} ({})", user.display_name, user.handle);
             }
         }
     }

@@ -36,6 +36,13 @@ pub fn new_id() -> String {
     ClientId::new(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), rand::random()).to_string()
 }
 
+/// A post of words for all friends, to be made once.
+#[must_use]
+pub fn post(text: impl Into<String>) -> moments::CreatePostRequest {
+    let content = Some(moments::PostContent { text: text.into(), ..Default::default() });
+    moments::CreatePostRequest { request_id: new_id(), content, audience: None, mentions: Vec::new() }
+}
+
 /// A message of words.
 #[must_use]
 pub fn text(text: impl Into<String>) -> chat::Content {

@@ -22,6 +22,7 @@ use plaza_processor::{Caller, Host, HostDeps, Replies};
 use plaza_proto::moments::v1::moments_service_server::MomentsServiceServer;
 use plaza_rpc::{PageTokens, Peer};
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
+use plaza_topics::{ACCOUNTS, EDGES};
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -105,6 +106,10 @@ pub struct Built {
 /// The processors cannot be started.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let Deps { store, log, replies, peers, clock, rng, supervisor, page_tokens } = deps;
+    for topic in [EDGES, ACCOUNTS] {
+        // Without its events what is kept in memory would never be forgotten.
+        anyhow::ensure!(log.partitions(topic) > 0, "the log has no topic {}", topic.0);
+    }
     let commands = Commands::new(Caller::new(log.clone(), replies.clone(), RULES), clock.clone(), rng.clone(), config.calls);
     let commands = Arc::new(commands);
     let posts = HostDeps {

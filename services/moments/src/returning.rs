@@ -19,10 +19,7 @@ use tonic::Status;
 use crate::{
     RULES,
     commands::{Asker, Commands, store},
-    domain::{
-        emit,
-        visibility::{Pair, are_friends},
-    },
+    domain::emit,
     store::{Place, Position},
     view::View,
 };
@@ -103,7 +100,8 @@ impl Returning {
             after = listed.last().copied();
             let stances = self.view.knowledge.stances(viewer, &listed, false).await?;
             for (author, stances) in stances {
-                if are_friends(Pair { own: &stances.own, theirs: &stances.theirs }) {
+                // Also of those who are blocked or hidden now: their posts must be there when that ends.
+                if stances.own.lists && stances.theirs.lists {
                     let own = self.view.store.own(author, Position::NEWEST, OF_ONE).await.map_err(store)?;
                     missed.extend(own.into_iter().filter(|place| place.created >= since));
                 }

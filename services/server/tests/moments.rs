@@ -34,12 +34,8 @@ impl World {
 }
 
 async fn post(account: &Account, words: &str, audience: Option<Audience>) -> anyhow::Result<moments::Post> {
-    let request = moments::CreatePostRequest {
-        request_id: new_id(),
-        content: Some(moments::PostContent { text: words.into(), ..Default::default() }),
-        audience: audience.map(|kind| moments::Audience { kind: Some(kind) }),
-        mentions: Vec::new(),
-    };
+    let audience = audience.map(|kind| moments::Audience { kind: Some(kind) });
+    let request = moments::CreatePostRequest { audience, ..plaza_client::post(words) };
     Ok(account.services().await?.moments.create_post(request).await?.into_inner().post.unwrap_or_default())
 }
 

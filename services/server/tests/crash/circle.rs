@@ -78,12 +78,8 @@ impl Circle {
                     2 => (Audience::Except(people), false),
                     _ => (Audience::All(moments::AllFriends {}), true),
                 };
-                let request = moments::CreatePostRequest {
-                    request_id: new_id(),
-                    content: Some(moments::PostContent { text: "words".into(), ..Default::default() }),
-                    audience: Some(moments::Audience { kind: Some(kind) }),
-                    mentions: Vec::new(),
-                };
+                let audience = Some(moments::Audience { kind: Some(kind) });
+                let request = moments::CreatePostRequest { audience, ..plaza_client::post("words") };
                 let made = answered!(self.author, moments, create_post, request)?.post.unwrap_or_default();
                 self.posts.push(Made { id: made.post_id, for_friend, deleted: false, liked: false });
             }

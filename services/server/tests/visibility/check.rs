@@ -2,7 +2,11 @@
 //! of anybody, but for one thing: a post may take a moment on its way into timelines, and a notice on its way to whom it tells. What must
 //! not be shown is never waited for.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use plaza_testkit::wait::wait_for;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -39,6 +43,7 @@ pub(crate) type Difference = String;
 pub(crate) struct Player<S> {
     pub(crate) system: S,
     pub(crate) model: Model,
+    seed: u64,
     rng: StdRng,
     /// What each was to be told at some time.
     told: Vec<Vec<Hint>>,
@@ -49,11 +54,16 @@ pub(crate) struct Player<S> {
 impl<S: System> Player<S> {
     pub(crate) fn new(system: S, history: &History) -> Self {
         let model = Model { people: history.people, ..Model::default() };
-        Self { system, model, rng: StdRng::seed_from_u64(history.seed), told: vec![Vec::new(); history.people], missing: BTreeMap::new() }
+        let (seed, rng) = (history.seed, StdRng::seed_from_u64(history.seed));
+        Self { system, model, seed, rng, told: vec![Vec::new(); history.people], missing: BTreeMap::new() }
     }
 
     /// Does one step and looks at what it may have changed.
     pub(crate) async fn step(&mut self, step: &Step) -> Result<(), Difference> {
+        // What is looked at follows from the step alone, so that it stays the same when others are left out.
+        let mut hasher = DefaultHasher::new();
+        (self.seed, step, self.model.now).hash(&mut hasher);
+        self.rng = StdRng::seed_from_u64(hasher.finish());
         match step {
             Step::Do(act) => {
                 self.act(act).await?;
@@ -92,6 +102,7 @@ impl<S: System> Player<S> {
     /// What everybody is shown, in every way.
     pub(crate) async fn everybody(&mut self) -> Result<(), Difference> {
         for viewer in 0..self.model.people {
+            self.rng = StdRng::seed_from_u64(self.seed + viewer as u64);
             self.viewer(viewer).await?;
         }
         Ok(())

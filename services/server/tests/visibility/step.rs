@@ -9,7 +9,7 @@ pub(crate) type Who = usize;
 pub(crate) type Tag = u8;
 
 /// How far back friends may look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Range {
     ThreeDays,
     OneMonth,
@@ -18,7 +18,7 @@ pub(crate) enum Range {
 }
 
 /// For whom a post is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Audience {
     All,
     Private,
@@ -27,7 +27,7 @@ pub(crate) enum Audience {
 }
 
 /// What one allows a contact.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Permissions {
     pub(crate) chat_only: bool,
     pub(crate) hide_my_moments: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Permissions {
 }
 
 /// Something that somebody does: the first person named.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Act {
     /// Both ask each other, unless they are friends.
     Befriend(Who, Who),
@@ -64,7 +64,7 @@ pub(crate) enum Act {
 }
 
 /// A step of a history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Do(Act),
     /// It happens while somebody reads their timeline in pages of this size, after the first page.

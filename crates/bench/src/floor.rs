@@ -1,13 +1,18 @@
 //! The floors' server: the same methods as Plaza's, each doing only what nobody can do without. It checks nothing, decides nothing, stores
 //! nothing but the appended bytes. Two users are friends when their numbers differ in the last bit.
 
+pub(crate) mod timeline;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -15,7 +20,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future::BoxFuture};
 use plaza_embedded_db::{Batch, Db, Keyspace, Options};
 use plaza_proto::{
-    chat::v1::{self as chat, chat_service_server as chat_server},
+    chat::v1 as chat,
     gateway::v1::{self as gateway, connect_request, connect_response},
 };
 use prost::Message;
@@ -28,8 +33,9 @@ use tonic::{
     server::{NamedService, StreamingService},
     transport::Server,
 };
-use tonic_prost::{ProstDecoder, ProstEncoder};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
+use self::timeline::Timeline;
 use crate::commit::GroupCommit;
 
 /// Entries of the page that [`crate::sync`] asks for.
@@ -40,7 +46,9 @@ type Frames = mpsc::Sender<Result<gateway::ConnectResponse, Status>>;
 #[derive(Clone)]
 struct Floor {
     commit: GroupCommit,
+    db: Db,
     rows: Keyspace,
+    inserted: Arc<AtomicU64>,
     attached: Arc<Mutex<HashMap<String, Frames>>>,
 }
 
@@ -56,11 +64,13 @@ pub(crate) async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()>
         batch.insert(&rows, key, entry(cursor, &request(&"x".repeat(100))).encode_to_vec());
     }
     db.visible(db.enqueue(batch)).await?;
-    let floor = Floor { commit: GroupCommit::open(&data.join("appended"))?, rows, attached: Arc::default() };
+    let timeline = Timeline::new(&db).await?;
+    let floor = Floor { commit: GroupCommit::open(&data.join("appended"))?, db, rows, inserted: Arc::default(), attached: Arc::default() };
     Server::builder()
         .tcp_nodelay(true)
-        .add_service(chat_server::ChatServiceServer::new(floor.clone()))
+        .add_service(Calls(floor.clone()))
         .add_service(Connect(floor))
+        .add_service(timeline)
         .serve(listen)
         .await?;
     Ok(())
@@ -79,8 +89,7 @@ fn entry(cursor: u64, request: &chat::SendMessageRequest) -> chat::Entry {
         client_message_id: request.client_message_id.clone(),
         sent_at: Some(Default::default()),
         content: request.content.clone(),
-        quote: None,
-        mentions: Vec::new(),
+        ..Default::default()
     };
     chat::Entry { cursor, event: Some(chat::entry::Event::Message(message)) }
 }
@@ -90,14 +99,16 @@ fn who<T>(request: &Request<T>) -> String {
     request.metadata().get("x-floor-user").and_then(|user| user.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-#[tonic::async_trait]
-impl chat_server::ChatService for Floor {
-    async fn send_message(&self, request: Request<chat::SendMessageRequest>) -> Result<Response<chat::SendMessageResponse>, Status> {
-        self.commit.append(request.into_inner().encode_to_vec().into()).await?;
-        Ok(Response::new(chat::SendMessageResponse { conversation_id: String::new(), sequence: 1, sent_at: None }))
+impl Floor {
+    async fn send_message(self, request: chat::SendMessageRequest) -> Result<chat::SendMessageResponse, Status> {
+        match request.conversation_id.parse() {
+            Ok(rows) => self.insert(rows).await?,
+            Err(_) => self.commit.append(request.encode_to_vec().into()).await?,
+        }
+        Ok(chat::SendMessageResponse { conversation_id: String::new(), sequence: 1, sent_at: None })
     }
 
-    async fn sync(&self, _: Request<chat::SyncRequest>) -> Result<Response<chat::SyncResponse>, Status> {
+    async fn sync(self, _: chat::SyncRequest) -> Result<chat::SyncResponse, Status> {
         let mut entries = Vec::with_capacity(PAGE as usize);
         for cursor in 1..=PAGE {
             let mut key = vec![7; 16];
@@ -106,34 +117,52 @@ impl chat_server::ChatService for Floor {
             let entry = chat::Entry::decode(row.unwrap_or_default()).map_err(|error| Status::internal(error.to_string()))?;
             entries.push(entry);
         }
-        Ok(Response::new(chat::SyncResponse { entries, next_cursor: PAGE, more: false, head: PAGE }))
+        Ok(chat::SyncResponse { entries, next_cursor: PAGE, more: false, head: PAGE })
+    }
+}
+
+/// The calls that have a floor, by their paths.
+#[derive(Clone)]
+struct Calls(Floor);
+
+impl tower::Service<http::Request<Body>> for Calls {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn list_messages(&self, _: Request<chat::ListMessagesRequest>) -> Result<Response<chat::ListMessagesResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let floor = self.0.clone();
+        match request.uri().path() {
+            "/plaza.chat.v1.ChatService/SendMessage" => unary(request, |asked| floor.send_message(asked)),
+            "/plaza.chat.v1.ChatService/Sync" => unary(request, |asked| floor.sync(asked)),
+            _ => Box::pin(std::future::ready(Ok(Status::unimplemented("no floor").into_http()))),
+        }
     }
+}
 
-    async fn list_conversations(
-        &self,
-        _: Request<chat::ListConversationsRequest>,
-    ) -> Result<Response<chat::ListConversationsResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
+impl NamedService for Calls {
+    const NAME: &'static str = "plaza.chat.v1.ChatService";
+}
 
-    async fn get_conversation(&self, _: Request<chat::GetConversationRequest>) -> Result<Response<chat::GetConversationResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
+type Answered = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
 
-    async fn mark_read(&self, _: Request<chat::MarkReadRequest>) -> Result<Response<chat::MarkReadResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
-
-    async fn update_conversation(
-        &self,
-        _: Request<chat::UpdateConversationRequest>,
-    ) -> Result<Response<chat::UpdateConversationResponse>, Status> {
-        Err(Status::unimplemented("no floor"))
-    }
+/// One unary call, as the generated code makes it.
+fn unary<A, B, F>(request: http::Request<Body>, answer: impl FnOnce(A) -> F + Send + 'static) -> Answered
+where
+    A: Message + Default + Send + Sync + 'static,
+    B: Message + Default + Send + Sync + 'static,
+    F: Future<Output = Result<B, Status>> + Send + 'static,
+{
+    let mut answer = Some(answer);
+    let service = tower::service_fn(move |asked: Request<A>| {
+        let answered = answer.take().map(|answer| answer(asked.into_inner()));
+        async move { answered.ok_or_else(|| Status::internal("a call is answered once"))?.await.map(Response::new) }
+    });
+    Box::pin(async move { Ok(tonic::server::Grpc::new(ProstCodec::<B, A>::default()).unary(service, request).await) })
 }
 
 /// Connect with buffers as small as tonic lets them be: a bare stream, tuned for many idle ones.
@@ -194,7 +223,22 @@ impl StreamingService<gateway::ConnectRequest> for Connect {
     }
 }
 
+/// Whoever writes to them writes to all who are attached.
+pub(crate) const EVERYBODY: &str = "everybody";
+
 impl Floor {
+    /// A batch of rows as small as an inbox's, each with a key of its own, durable.
+    async fn insert(&self, rows: u64) -> Result<(), Status> {
+        let mut batch = Batch::new();
+        let place = self.inserted.fetch_add(1, Ordering::Relaxed);
+        for row in 0..rows {
+            // Users are far from each other, and each one's rows are one behind the other.
+            let user = u128::from(row).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
+            batch.insert(&self.rows, [&user[..], &place.to_be_bytes()].concat(), vec![7; 26]);
+        }
+        self.db.durable(self.db.enqueue(batch)).await.map_err(|error| Status::internal(error.to_string()))
+    }
+
     async fn connect(&self, request: Request<Streaming<gateway::ConnectRequest>>) -> Result<Response<Answers>, Status> {
         let me = who(&request);
         let (frames, queue) = mpsc::channel(256);
@@ -230,8 +274,15 @@ impl Floor {
         }
         let sent = gateway::Sent { client_message_id: send.client_message_id.clone(), ..Default::default() };
         let _ = own.send(Ok(answer(connect_response::Frame::Sent(sent)))).await;
-        let other = self.attached.lock().await.get(&send.user_id).cloned();
         let entry = entry(1, &send);
+        if send.user_id == EVERYBODY {
+            let attached: Vec<_> = self.attached.lock().await.values().cloned().collect();
+            for frames in attached {
+                let _ = frames.send(Ok(answer(connect_response::Frame::Entry(entry.clone())))).await;
+            }
+            return;
+        }
+        let other = self.attached.lock().await.get(&send.user_id).cloned();
         let _ = own.send(Ok(answer(connect_response::Frame::Entry(entry.clone())))).await;
         if let Some(other) = other {
             let _ = other.send(Ok(answer(connect_response::Frame::Entry(entry)))).await;

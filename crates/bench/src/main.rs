@@ -4,11 +4,14 @@
 
 mod commit;
 mod floor;
+mod groups;
 mod latency;
 mod login;
 mod measure;
 mod memory;
+mod moments;
 mod peers;
+mod population;
 mod restart;
 mod stream;
 mod sync;
@@ -20,7 +23,22 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 /// What can be measured.
-const PARTS: [&str; 9] = ["ack", "throughput", "sync", "login", "idle", "peers-a", "peers-b", "peers-d", "restart"];
+const PARTS: [&str; 14] = [
+    "ack",
+    "throughput",
+    "sync",
+    "login",
+    "idle",
+    "peers-a",
+    "peers-b",
+    "peers-c",
+    "peers-d",
+    "group-online",
+    "group-offline",
+    "post",
+    "timeline",
+    "restart",
+];
 
 /// Measures the server against its floors. Without a part: all of them.
 #[derive(Parser)]
@@ -91,6 +109,21 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("peers-d") {
         peers::d(server, &mut report).await?;
+    }
+    if wanted("peers-c") {
+        groups::c(server, &mut report).await?;
+    }
+    if wanted("group-online") {
+        groups::online(server, &mut report).await?;
+    }
+    if wanted("group-offline") {
+        groups::offline(server, &mut report).await?;
+    }
+    if wanted("post") {
+        moments::fan_out(server, &mut report).await?;
+    }
+    if wanted("timeline") {
+        moments::timeline(server, &mut report).await?;
     }
     if wanted("restart") {
         restart::run(server, arguments.messages, &mut report).await?;

@@ -1,5 +1,6 @@
 //! The same work as other open messengers were measured with: A, one pair and one message at a time; B, 64 pairs with 8 sends in flight each;
-//! D, memory of idle signed-in streams. Texts are of 100 bytes, and every message is checked for one acknowledgement and one delivery.
+//! D, memory of idle signed-in streams; C, a group, is in [`crate::groups`]. Texts are of 100 bytes, and every message is checked for one
+//! acknowledgement and one delivery.
 
 use std::{path::Path, time::Duration, time::Instant};
 

@@ -54,6 +54,18 @@ impl Stream {
         Ok(self.answers.message().await?.context("the stream ended")?.frame)
     }
 
+    /// The text of the next message.
+    pub(crate) async fn next_text(&mut self) -> anyhow::Result<String> {
+        loop {
+            if let Some(connect_response::Frame::Entry(chat::Entry { event: Some(chat::entry::Event::Message(message)), .. })) =
+                self.frame().await?
+                && let Some(chat::content::Kind::Text(text)) = message.content.and_then(|content| content.kind)
+            {
+                return Ok(text.text);
+            }
+        }
+    }
+
     /// The next answer.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Seen> {
         Ok(match self.frame().await? {

@@ -25,6 +25,11 @@ impl Target {
         Self::start(binary.to_owned(), &["--log-level", "warn"]).await
     }
 
+    /// The real server without rates.
+    pub(crate) async fn plaza_without_rates(binary: &Path) -> anyhow::Result<Self> {
+        Self::start(binary.to_owned(), &["--log-level", "warn", "--set", "gateway.rate_limits=false"]).await
+    }
+
     /// The floor: this program again.
     pub(crate) async fn floor() -> anyhow::Result<Self> {
         Self::start(std::env::current_exe()?, &["floor"]).await
@@ -76,20 +81,23 @@ impl Target {
         let one = Account::register(&endpoint, &handles[0], PASSWORD, "one", &device).await?;
         let other = Account::register(&endpoint, &handles[1], PASSWORD, "other", &device).await?;
         befriend(&one, &other).await?;
-        let mut callers = Vec::new();
-        for (account, peer) in [(&one, &other), (&other, &one)] {
-            let token = format!("Bearer {}", account.access_token().await?).parse()?;
-            callers.push(Caller { channel: self.channel()?, header: ("authorization", token), peer: peer.user_id().to_owned() });
-        }
-        callers.try_into().map_err(|_| anyhow::anyhow!("two callers"))
+        Ok([self.caller(&one, other.user_id()).await?, self.caller(&other, one.user_id()).await?])
+    }
+
+    /// Somebody of the real server, who writes to this peer, with a connection of their own.
+    pub(crate) async fn caller(&self, account: &Account, peer: &str) -> anyhow::Result<Caller> {
+        let token = format!("Bearer {}", account.access_token().await?).parse()?;
+        Ok(Caller { channel: self.channel()?, header: ("authorization", token), peer: peer.to_owned() })
     }
 
     /// Two friends of the floor.
     pub(crate) fn floor_friends(&self, number: usize) -> anyhow::Result<[Caller; 2]> {
-        let names = [format!("a{number}"), format!("b{number}")];
-        let caller = |me: usize| -> anyhow::Result<Caller> {
-            Ok(Caller { channel: self.channel()?, header: ("x-floor-user", names[me].parse()?), peer: names[1 - me].clone() })
-        };
-        Ok([caller(0)?, caller(1)?])
+        let (one, other) = (format!("a{number}"), format!("b{number}"));
+        Ok([self.floor_caller(&one, &other)?, self.floor_caller(&other, &one)?])
+    }
+
+    /// Somebody of the floor, who writes to this peer.
+    pub(crate) fn floor_caller(&self, name: &str, peer: &str) -> anyhow::Result<Caller> {
+        Ok(Caller { channel: self.channel()?, header: ("x-floor-user", name.parse()?), peer: peer.to_owned() })
     }
 }

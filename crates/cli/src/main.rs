@@ -1,6 +1,7 @@
 //! `plaza-cli`: Plaza from a terminal. Parses, keeps the session of each profile in a file, and calls the client library.
 
 mod chat;
+mod group;
 mod moments;
 mod people;
 mod profile;
@@ -56,14 +57,24 @@ enum Command {
         /// Their handle.
         handle: String,
     },
-    /// Talk with a friend: type a line to send it, end with Ctrl-D.
+    /// Talk with a friend or in a group: type a line to send it, end with Ctrl-D.
     Chat {
-        /// Their handle.
+        /// Their handle, or the group's id.
         handle: String,
+    },
+    /// Make groups, and change who is in them.
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Take one of your messages back, within 2 minutes.
+    Recall {
+        /// The friend's handle, or the group's id.
+        handle: String,
+        /// The message's number.
+        sequence: u64,
     },
     /// Send one message.
     Send {
-        /// Their handle.
+        /// Their handle, or the group's id.
         handle: String,
         /// What to say.
         text: String,
@@ -105,6 +116,8 @@ async fn main() -> anyhow::Result<()> {
         Command::List => people::list(&profile.resume(&endpoint).await?).await?,
         Command::Moments(command) => moments::run(&profile.resume(&endpoint).await?, command).await?,
         Command::Send { handle, text } => chat::send(&profile.resume(&endpoint).await?, &handle, &text).await?,
+        Command::Recall { handle, sequence } => chat::recall(&profile.resume(&endpoint).await?, &handle, sequence).await?,
+        Command::Group(command) => group::run(&profile.resume(&endpoint).await?, command).await?,
         Command::Chat { handle } => chat::talk(&profile.resume(&endpoint).await?, &handle).await?,
     }
     Ok(())

@@ -122,8 +122,12 @@ pub(crate) async fn list(account: &Account) -> anyhow::Result<()> {
                 async move { services.chat.list_conversations(request).await }
             })
             .await?;
-        let ids: Vec<_> = answer.conversations.iter().map(|conversation| conversation.peer_id.clone()).collect();
-        for (conversation, name) in answer.conversations.iter().zip(names(account, &ids).await?) {
+        let ids: Vec<_> =
+            answer.conversations.iter().map(|conversation| conversation.peer_id.clone()).filter(|id| !id.is_empty()).collect();
+        let mut peers = names(account, &ids).await?.into_iter();
+        for conversation in &answer.conversations {
+            let group = || format!("{} ({})", conversation.title, conversation.conversation_id);
+            let name = if conversation.peer_id.is_empty() { group() } else { peers.next().unwrap_or_default() };
             println!("  {name}: {} messages, {} unread", conversation.head, conversation.unread);
         }
         page_token = answer.next_page_token;

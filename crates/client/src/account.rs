@@ -270,6 +270,45 @@ impl Account {
         .await
     }
 
+    /// Makes a group once, however often it has to be tried. People beyond the 40th must accept before they are in.
+    ///
+    /// # Errors
+    /// The server's refusal, such as a user who is no contact; after [`Error::Unavailable`] it may have been made.
+    pub async fn create_group(&self, title: &str, user_ids: Vec<String>) -> Result<chat::Group, Error> {
+        let request = chat::CreateGroupRequest { title: title.to_owned(), user_ids, request_id: new_id() };
+        let answer = self.call(|mut services| {
+            let request = request.clone();
+            async move { services.chat.create_group(request).await }
+        });
+        Ok(answer.await?.group.unwrap_or_default())
+    }
+
+    /// Adds contacts to a group once, however often it has to be tried.
+    ///
+    /// # Errors
+    /// The server's refusal, such as reason `ROLE_REQUIRED`; after [`Error::Unavailable`] they may have been added.
+    pub async fn add_members(&self, group: &str, user_ids: Vec<String>) -> Result<chat::AddMembersResponse, Error> {
+        let request = chat::AddMembersRequest { conversation_id: group.to_owned(), user_ids, request_id: new_id() };
+        self.call(|mut services| {
+            let request = request.clone();
+            async move { services.chat.add_members(request).await }
+        })
+        .await
+    }
+
+    /// Takes a message back.
+    ///
+    /// # Errors
+    /// The server's refusal, such as reason `TOO_LATE`.
+    pub async fn recall(&self, conversation: &str, sequence: u64) -> Result<(), Error> {
+        let request = chat::RecallMessageRequest { conversation_id: conversation.to_owned(), sequence, request_id: new_id() };
+        let answer = self.call(|mut services| {
+            let request = request.clone();
+            async move { services.chat.recall_message(request).await }
+        });
+        answer.await.map(|_| ())
+    }
+
     /// Opens the live stream after a cursor: every entry after it comes once and in order, across lost connections.
     #[must_use]
     pub fn live(&self, cursor: u64) -> Live {
@@ -288,8 +327,7 @@ pub(crate) fn message(to: To, content: chat::Content) -> chat::SendMessageReques
         user_id,
         client_message_id: new_id(),
         content: Some(content),
-        quote: None,
-        mentions: Vec::new(),
+        ..chat::SendMessageRequest::default()
     }
 }
 

@@ -1,16 +1,20 @@
 //! What a caller hands to the writer: rows to write together, and what must hold for them to be written.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use crate::{Keyspace, timed};
+use crate::{Keyspace, Sequence, timed};
 
 /// What an operation costs in the queue beyond its key and value.
 const OVERHEAD_BYTES: usize = 64;
 const MAX_KEY_BYTES: usize = u16::MAX as usize;
+const MAX_ENTRY_BYTES: usize = u32::MAX as usize >> 1;
 
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) keyspace: Keyspace,
+    /// The keyspace's place in the batch's list.
+    pub(crate) keyspace: usize,
+    /// Empty for an entry of a sequence.
     pub(crate) key: Bytes,
     pub(crate) action: Action,
 }
@@ -21,6 +25,8 @@ pub(crate) enum Action {
     Remove,
     /// Keep the larger of the stored form and this one.
     Merge(Bytes),
+    /// The entry of this number.
+    Append(u64, Bytes),
 }
 
 /// Rows written atomically, in any number of keyspaces.
@@ -32,6 +38,8 @@ pub(crate) enum Action {
 /// the writer that everybody shares.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// Each once, and not with each operation: to share a handle between threads costs as much as an operation's bytes.
+    pub(crate) keyspaces: SmallVec<[Keyspace; 1]>,
     pub(crate) operations: Vec<Operation>,
     bytes: usize,
 }
@@ -65,6 +73,16 @@ impl Batch {
         self.push(keyspace, key.into(), Action::Merge(timed::removed(time_micros)));
     }
 
+    /// Appends an entry to a sequence. Numbers must grow in the order of positions, over all batches; consecutive ones are stored together.
+    ///
+    /// # Panics
+    /// If the entry has 2 GiB or more.
+    pub fn append(&mut self, sequence: &Sequence, number: u64, entry: impl Into<Bytes>) {
+        let entry = entry.into();
+        assert!(entry.len() <= MAX_ENTRY_BYTES, "an entry of {} bytes", entry.len());
+        self.take(&sequence.runs, Bytes::new(), Action::Append(number, entry));
+    }
+
     /// How many operations there are.
     pub fn len(&self) -> usize {
         self.operations.len()
@@ -82,12 +100,21 @@ impl Batch {
 
     fn push(&mut self, keyspace: &Keyspace, key: Bytes, action: Action) {
         assert!((1..=MAX_KEY_BYTES).contains(&key.len()), "a key of {} bytes", key.len());
+        self.take(keyspace, key, action);
+    }
+
+    fn take(&mut self, keyspace: &Keyspace, key: Bytes, action: Action) {
         let value_bytes = match &action {
-            Action::Insert(value) | Action::Merge(value) => value.len(),
+            Action::Insert(value) | Action::Merge(value) | Action::Append(_, value) => value.len(),
             Action::Remove => 0,
         };
         self.bytes += OVERHEAD_BYTES + key.len() + value_bytes;
-        self.operations.push(Operation { keyspace: keyspace.clone(), key, action });
+        let known = self.keyspaces.iter().position(|known| known.rows.id() == keyspace.rows.id());
+        let keyspace = known.unwrap_or_else(|| {
+            self.keyspaces.push(keyspace.clone());
+            self.keyspaces.len() - 1
+        });
+        self.operations.push(Operation { keyspace, key, action });
     }
 }
 

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    Batch, Error, Expect, Keyspace, OpenError, Options, Position, open,
+    Batch, Error, Expect, Keyspace, OpenError, Options, Position, Sequence, open,
     queue::{Condition, End, Entry, Queue},
     writer::Writer,
 };
@@ -60,7 +60,8 @@ impl Db {
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let (database, lock) = open::open(dir, &options)?;
         let queue = Arc::new(Queue::new(options.queue_limit_bytes, options.linger_max));
-        let writer = Writer::new(database.clone(), queue.clone());
+        let writer = Writer::new(database.clone(), queue.clone())
+            .map_err(|error| OpenError::Store { path: dir.to_owned(), source: Box::new(error) })?;
         let thread = std::thread::Builder::new()
             .name("db-writer".to_owned())
             .spawn(|| writer.run())
@@ -76,8 +77,8 @@ impl Db {
         self.open_keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES))
     }
 
-    /// Opens or creates a keyspace that is appended to and read in ranges, such as a log: larger,
-    /// compressed blocks and no filters for single keys. Blocks while it is created.
+    /// Opens or creates a keyspace that is read in ranges: larger blocks, compressed once they leave the
+    /// first level, and no filters for single keys. Blocks while it is created.
     ///
     /// # Panics
     /// If the name is empty or longer than 255 bytes.
@@ -86,9 +87,31 @@ impl Db {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
                 .data_block_size_policy(BlockSizePolicy::all(16 << 10))
-                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+                // Tables of the first level are merged soon: compressing them would be done twice.
+                .data_block_compression_policy(CompressionPolicy::new([CompressionType::None, CompressionType::Lz4]))
                 .filter_policy(FilterPolicy::disabled())
         })
+    }
+
+    /// Opens or creates a sequence. Blocks while it is created. Its entries are not compressed: each is
+    /// written to a table once, and compressing it would cost more than all the rest.
+    ///
+    /// # Panics
+    /// If the name is empty or longer than 255 bytes.
+    pub fn sequence(&self, name: &str) -> Result<Sequence, Error> {
+        let runs = self.open_keyspace(name, || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .data_block_size_policy(BlockSizePolicy::all(16 << 10))
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                .filter_policy(FilterPolicy::disabled())
+        });
+        runs.map(Sequence::new)
+    }
+
+    /// Whether a keyspace or sequence of this name was ever created.
+    pub fn exists(&self, name: &str) -> bool {
+        self.inner.database.keyspace_exists(name)
     }
 
     fn open_keyspace(&self, name: &str, options: impl FnOnce() -> KeyspaceCreateOptions) -> Result<Keyspace, Error> {
@@ -135,6 +158,11 @@ impl Db {
     /// Waits until reads see the batch. It then survives a kill of the process, but not power loss.
     pub async fn visible(&self, position: Position) -> Result<(), Error> {
         self.inner.queue.visible(position).await
+    }
+
+    /// Whether reads see the batch already; an error if they never will. Costs less than to wait.
+    pub fn is_visible(&self, position: Position) -> Result<bool, Error> {
+        self.inner.queue.is_visible(position)
     }
 
     /// Waits until the batch, and everything before it, survives power loss.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::JournalError;
+
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -20,8 +22,16 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
-    /// What is in the folder cannot be recovered: a row of the journal does not match its checksum. Bit rot
-    /// does that, and so may a power loss that tore the last, unacknowledged group; the engine cannot tell.
+    /// The journal cannot be read, or is damaged where it was already synced.
+    #[error("the journal of {} cannot be used", path.display())]
+    Journal {
+        /// The folder given to [`Db::open`](crate::Db::open).
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
+    /// What is in the folder cannot be recovered: a table does not match its checksum, or the folder is of another version.
     #[error("the store in {} cannot be recovered", path.display())]
     Store {
         /// The folder given to [`Db::open`](crate::Db::open).
@@ -38,6 +48,7 @@ impl OpenError {
         match self {
             Self::InUse { .. } => "in_use",
             Self::Folder { .. } => "folder",
+            Self::Journal { .. } => "journal",
             Self::Store { .. } => "store",
         }
     }
@@ -58,6 +69,9 @@ pub enum Error {
     /// A row read as a timed one was not written by [`Batch::upsert_at`](crate::Batch::upsert_at).
     #[error("the row carries no write time")]
     Untimed,
+    /// A row read as a run of a sequence was not written by [`Batch::append`](crate::Batch::append).
+    #[error("the row is no run of a sequence")]
+    NoRun,
 }
 
 impl Error {
@@ -68,6 +82,7 @@ impl Error {
             Self::Poisoned => "poisoned",
             Self::Engine(_) => "engine",
             Self::Untimed => "untimed",
+            Self::NoRun => "no_run",
         }
     }
 }

@@ -13,15 +13,19 @@
 mod batch;
 mod db;
 mod error;
+mod journal;
 mod keyspace;
 mod open;
 mod queue;
+mod sequence;
 mod timed;
 mod writer;
 
 pub use batch::{Batch, Expect};
 pub use db::{BusyGuard, Db, Stats};
 pub use error::{Error, OpenError};
+pub use journal::JournalError;
 pub use keyspace::{Keyspace, Rows};
 pub use open::Options;
 pub use queue::Position;
+pub use sequence::{Entries, Sequence};

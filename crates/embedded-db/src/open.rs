@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::OpenError;
+use fjall::CompressionType;
+
+use crate::{OpenError, journal};
 
 /// The smallest limit the engine accepts: one journal file.
 const MIN_JOURNAL_BYTES: u64 = 64 << 20;
@@ -56,6 +58,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(fjall::Database, F
         fs::rename(&unfinished, &store).map_err(folder)?;
         sync_folder(path).map_err(folder)?;
     }
+    journal::mend(&store).map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
     Ok((database(path, &store, options)?, lock))
 }
 
@@ -73,6 +76,7 @@ fn database(path: &Path, store: &Path, options: &Options) -> Result<fjall::Datab
     fjall::Database::builder(store)
         .cache_size(options.cache_bytes)
         .worker_threads(WORKERS)
+        .journal_compression(CompressionType::None)
         .max_journaling_size(options.journal_limit_bytes.max(MIN_JOURNAL_BYTES))
         .open()
         .map_err(|error| match error {

@@ -155,6 +155,16 @@ impl Queue {
         reach(&self.visible, position).await
     }
 
+    /// Whether reads see a position, or why it will never be reached.
+    pub(crate) fn is_visible(&self, position: Position) -> Result<bool, Error> {
+        let progress = self.visible.borrow();
+        match progress.end {
+            _ if progress.reached >= position => Ok(true),
+            Some(end) => Err(end.into()),
+            None => Ok(false),
+        }
+    }
+
     pub(crate) async fn durable(&self, position: Position) -> Result<(), Error> {
         if self.durable.borrow().reached < position {
             let mut state = self.state.lock();

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, hash_map},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -13,9 +14,11 @@ use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 use tokio::sync::oneshot;
 
 use crate::{
-    Expect,
+    Batch, Expect,
     batch::{Action, Operation},
+    journal::{self, Marker},
     queue::{End, Entry, Position, Queue, Work},
+    sequence::Growing,
 };
 
 /// Memory for merged rows that are likely to be written again.
@@ -34,9 +37,13 @@ pub(crate) struct Writer {
 type Decision = (oneshot::Sender<bool>, bool);
 
 impl Writer {
-    pub(crate) fn new(database: fjall::Database, queue: Arc<Queue>) -> Self {
-        let group = Group::new(database.clone());
-        Self { database, group, queue, committed: Position::default(), synced: Position::default() }
+    /// Goes on behind what was recovered, which the engine has synced.
+    ///
+    /// # Errors
+    /// The engine's: the place in the journal cannot be read.
+    pub(crate) fn new(database: fjall::Database, queue: Arc<Queue>) -> Result<Self, fjall::Error> {
+        let group = Group::new(database.clone())?;
+        Ok(Self { database, group, queue, committed: Position::default(), synced: Position::default() })
     }
 
     /// Writes until the queue is closed and empty, or until the first failure.
@@ -97,8 +104,9 @@ impl Writer {
                     continue;
                 }
             }
-            for operation in entry.batch.operations {
-                self.group.add(operation)?;
+            let Batch { keyspaces, operations, .. } = entry.batch;
+            for Operation { keyspace, key, action } in operations {
+                self.group.add(&keyspaces[keyspace].rows, key, action)?;
             }
         }
         self.group.commit()?;
@@ -110,6 +118,7 @@ impl Writer {
         self.database.persist(PersistMode::SyncData)?;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.synced = self.committed;
+        self.group.synced();
         let counts = &self.queue.counts;
         counts.fsyncs.fetch_add(1, Ordering::Relaxed);
         counts.last_sync_micros.store(micros, Ordering::Relaxed);
@@ -132,10 +141,15 @@ fn all_hold(expects: &[Expect]) -> Result<bool, fjall::Error> {
 struct Group {
     database: fjall::Database,
     batch: fjall::OwnedWriteBatch,
+    /// What is appended, by sequence. There are few of them.
+    runs: Vec<Growing>,
     /// The winning writes so far.
     merged: HashMap<RowKey, (fjall::Keyspace, Bytes), DefaultHashBuilder>,
     /// What was merged lately. Most such rows are written again and again, and to look one up in the engine costs as much as to write it.
     known: Cache<RowKey, Bytes, ByLength>,
+    /// Where the marker is kept, and what the last group said.
+    markers: fjall::Keyspace,
+    marker: Marker,
 }
 
 /// A keyspace's number, and a key in it.
@@ -151,21 +165,41 @@ impl Weighter<RowKey, Bytes> for ByLength {
 }
 
 impl Group {
-    fn new(database: fjall::Database) -> Self {
+    fn new(database: fjall::Database) -> Result<Self, fjall::Error> {
         let known = Cache::with_weighter(KNOWN_BYTES / (2 * KNOWN_OVERHEAD_BYTES), KNOWN_BYTES as u64, ByLength);
-        Self { batch: begin(&database), database, merged: HashMap::default(), known }
+        let markers = database.keyspace(journal::KEYSPACE, fjall::KeyspaceCreateOptions::default)?;
+        // The standard library seeds its hashers from the system's randomness.
+        let store = || RandomState::new().build_hasher().finish();
+        let found = markers.get(journal::MARKER)?.and_then(|stored| Marker::decode(&stored));
+        let Marker { store, group, .. } = found.unwrap_or_else(|| Marker { store: store(), group: 0, synced: 0 });
+        let marker = Marker { store, group, synced: group };
+        Ok(Self { batch: begin(&database), database, runs: Vec::new(), merged: HashMap::default(), known, markers, marker })
     }
 
-    fn add(&mut self, operation: Operation) -> Result<(), fjall::Error> {
-        let Operation { keyspace, key, action } = operation;
-        let rows = keyspace.rows;
+    /// All groups so far survive a power loss.
+    fn synced(&mut self) {
+        self.marker.synced = self.marker.group;
+    }
+
+    fn add(&mut self, rows: &fjall::Keyspace, key: Bytes, action: Action) -> Result<(), fjall::Error> {
         match action {
-            Action::Insert(value) => self.batch.insert(&rows, &key[..], &value[..]),
-            Action::Remove => self.batch.remove(&rows, &key[..]),
+            Action::Insert(value) => self.batch.insert(rows, &key[..], &value[..]),
+            Action::Remove => self.batch.remove(rows, &key[..]),
+            Action::Append(number, entry) => {
+                let place = self.runs.iter().position(|run| run.rows.id() == rows.id()).unwrap_or_else(|| {
+                    self.runs.push(Growing::new(rows.clone()));
+                    self.runs.len() - 1
+                });
+                let run = &mut self.runs[place];
+                if !run.takes(number) {
+                    run.put(&mut self.batch);
+                }
+                run.add(number, &entry);
+            }
             Action::Merge(stored) => match self.merged.entry((rows.id(), key)) {
                 hash_map::Entry::Occupied(mut pending) => {
                     if pending.get().1 < stored {
-                        pending.insert((rows, stored));
+                        pending.get_mut().1 = stored;
                     }
                 }
                 hash_map::Entry::Vacant(vacant) => {
@@ -174,7 +208,7 @@ impl Group {
                         None => rows.get(&vacant.key().1)?.is_none_or(|found| found[..] < stored[..]),
                     };
                     if wins {
-                        vacant.insert((rows, stored));
+                        vacant.insert((rows.clone(), stored));
                     }
                 }
             },
@@ -188,6 +222,12 @@ impl Group {
             batch.insert(&rows, &key.1[..], &stored[..]);
             self.known.insert(key, stored);
         }
+        self.runs.iter_mut().for_each(|run| run.put(&mut batch));
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.marker.group += 1;
+        batch.insert(&self.markers, journal::MARKER, self.marker.encode());
         batch.commit()
     }
 }

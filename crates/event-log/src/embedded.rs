@@ -40,7 +40,6 @@ pub struct EmbeddedLog {
 
 struct Inner {
     db: Db,
-    rows: plaza_embedded_db::Keyspace,
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     topics: HashMap<Topic, Box<[Arc<Partition>]>>,
     members: Mutex<HashSet<(&'static str, Topic)>>,
@@ -55,15 +54,15 @@ impl EmbeddedLog {
     /// # Errors
     /// `Fatal` when a topic was created with another number of partitions, which can never change, or when the store cannot be read.
     pub fn open(db: &Db, topics: &[(Topic, u32)], clock: impl Fn() -> u64 + Send + Sync + 'static) -> Result<Arc<Self>, Error> {
-        let rows = db.range_keyspace(KEYSPACE).map_err(db_error)?;
+        let rows = db.keyspace(KEYSPACE).map_err(db_error)?;
         let numbers = topics::register(db, &rows, topics)?;
         let mut opened = HashMap::new();
         for ((topic, partitions), number) in topics.iter().zip(numbers) {
-            let partitions: Result<_, _> =
-                (0..*partitions).map(|partition| Ok(Arc::new(Partition::open(row::prefix(number, partition), rows.clone())?))).collect();
+            let open = |partition| Ok(Arc::new(Partition::open(db, format!("{KEYSPACE}.{number}.{partition}"))?));
+            let partitions: Result<_, _> = (0..*partitions).map(open).collect();
             opened.insert(*topic, partitions?);
         }
-        let inner = Inner { db: db.clone(), rows, clock: Box::new(clock), topics: opened, members: Mutex::default() };
+        let inner = Inner { db: db.clone(), clock: Box::new(clock), topics: opened, members: Mutex::default() };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
     }
 }
@@ -131,25 +130,21 @@ impl Inner {
         let mut grown: SmallVec<[&Partition; 1]> = smallvec![];
         for (to, record) in records {
             let partition = self.partition(to)?;
-            unplaced.push((&**partition, Unplaced::new(&record)?));
+            unplaced.push((&**partition, partition.records(&self.db)?, Unplaced::new(&record)?));
             if !grown.iter().any(|known| std::ptr::eq(*known, &**partition)) {
                 grown.push(partition);
             }
         }
         let now = (self.clock)();
         let (position, ()) = self.db.enqueue_with(|position, batch| {
-            for (partition, record) in unplaced {
-                let (key, row) = partition.push(position, now, record);
-                batch.insert(&self.rows, key, row);
+            for (partition, records, record) in unplaced {
+                partition.push(records, position, now, record, batch);
             }
         });
         for partition in grown {
             partition.pushed(&self.db);
         }
-        match self.db.visible(position).now_or_never() {
-            Some(Err(error)) => Err(db_error(error)),
-            _ => Ok(()),
-        }
+        self.db.is_visible(position).map(|_| ()).map_err(db_error)
     }
 }
 

@@ -1,14 +1,12 @@
 //! Calling a processor: a command is appended to the log, and the caller waits for its owner's decision.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use plaza_event_log::{Error, EventLog, Record, Topic, TopicPartition};
 use plaza_types::{ClientId, UserId, partition};

@@ -1,13 +1,13 @@
 //! Loading what a batch needs and memory does not have, each in one concurrent read. The checkpoint was read before.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use crate::{Key, Machine, decide::Decider, item::Item, partition::GivenUp, remembered::Known, retry::until_done, states::Entry};
 
 impl<M: Machine> Decider<'_, M> {
     /// All states that are missing, in one concurrent read. The checkpoint was read before.
     pub(crate) async fn load_states(&mut self, items: &[Item<M::Payload>]) -> Result<(), GivenUp> {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         let keys = items.iter().flat_map(|item| &item.keys);
         let missing: Vec<Key> = keys.filter(|key| !self.states.contains(key) && seen.insert(*key)).cloned().collect();
         if missing.is_empty() {

@@ -1,6 +1,6 @@
 //! Rule 6: emissions of one source partition first appear in the order of their origins, so one mark per source tells what is a duplicate.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::{Mark, Origin, Position};
 
@@ -52,7 +52,7 @@ impl Marks {
 
     fn of(&mut self, topic: &str) -> &mut HashMap<u32, Place> {
         let place = self.topics.iter().position(|(known, _)| known == topic).unwrap_or_else(|| {
-            self.topics.push((topic.to_owned(), HashMap::new()));
+            self.topics.push((topic.to_owned(), HashMap::default()));
             self.topics.len() - 1
         });
         &mut self.topics[place].1

@@ -1,7 +1,8 @@
 //! Rule 8: which request ids of one key are known without asking the store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use plaza_types::{ClientId, UserId, limits::REQUEST_AHEAD};
 
 use crate::{Outcome, Position, Remembered, ReplyWhen};

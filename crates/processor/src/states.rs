@@ -1,8 +1,9 @@
 //! Rules 5 and 15: the states in memory. Bounded; a key leaves only when its state is written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 
 use crate::{Key, Position, StateRow, remembered::Ids};
 
@@ -75,7 +76,7 @@ pub(crate) struct States<S> {
 
 impl<S> States<S> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), queue: VecDeque::new(), limit }
+        Self { entries: HashMap::default(), queue: VecDeque::new(), limit }
     }
 
     pub(crate) fn contains(&self, key: &Key) -> bool {

@@ -1,5 +1,6 @@
 //! What every gRPC service and caller needs: who calls ([`identity`]), until when ([`deadline`]), what went wrong ([`error`]), where a list
-//! goes on ([`page`]), how services reach each other ([`Peer`]), and what is done around every call ([`stack()`]). It knows no service.
+//! goes on ([`page`]), how services reach each other ([`Peer`], [`values`]), and what is done around every call ([`stack()`]). It knows no
+//! service.
 
 pub mod deadline;
 pub mod error;
@@ -8,6 +9,7 @@ pub mod metadata;
 pub mod page;
 mod peer;
 mod stack;
+pub mod values;
 
 pub use error::{ApiError, Violations};
 pub use identity::Identity;

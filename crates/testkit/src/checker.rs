@@ -1,5 +1,7 @@
 //! Judges a history by the invariants of `docs/architecture.md`. It knows only what clients did and saw; every violation names what it saw.
 
+pub mod groups;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::history::{Entry, Final, History, Message, What};
@@ -32,6 +34,7 @@ pub fn check(history: &History) -> Vec<Violation> {
         reads_are_own(history, user, &mut report);
     }
     members_agree(history, &mut report);
+    groups::views_are_the_order_of_their_times(history, &mut report);
     acknowledged_are_there_once(history, &mut report);
     devices_saw_the_inbox(history, &mut report);
     report.0
@@ -56,7 +59,8 @@ fn cursors_are_dense(history: &History, user: usize, report: &mut Report) {
 fn conversations_are_dense(history: &History, user: usize, report: &mut Report) {
     let end = &history.finals[user];
     let mut last: BTreeMap<&str, u64> = BTreeMap::new();
-    for (cursor, message) in messages(&end.inbox) {
+    let is_group = |conversation: &str| history.groups.contains_key(conversation);
+    for (cursor, message) in messages(&end.inbox).filter(|(_, message)| !is_group(&message.conversation)) {
         let last = last.entry(&message.conversation).or_default();
         if message.sequence != *last + 1 {
             report
@@ -64,7 +68,7 @@ fn conversations_are_dense(history: &History, user: usize, report: &mut Report) 
         }
         *last = message.sequence;
     }
-    for (conversation, listed) in &end.messages {
+    for (conversation, listed) in end.messages.iter().filter(|(conversation, _)| !is_group(conversation)) {
         let in_inbox: Vec<_> =
             messages(&end.inbox).map(|(_, message)| message).filter(|message| message.conversation == *conversation).collect();
         if !listed.iter().eq(in_inbox.iter().copied()) {
@@ -72,7 +76,7 @@ fn conversations_are_dense(history: &History, user: usize, report: &mut Report) 
                 .add(2, format!("user {user}: {conversation} lists {} messages, the inbox has {} or others", listed.len(), in_inbox.len()));
         }
     }
-    for (conversation, shown) in &end.conversations {
+    for (conversation, shown) in end.conversations.iter().filter(|(conversation, _)| !is_group(conversation)) {
         let count = end.messages.get(conversation).map_or(0, |messages| messages.len() as u64);
         if shown.head != count {
             report.add(2, format!("user {user}: {conversation} has head {} and {count} messages", shown.head));
@@ -95,7 +99,7 @@ fn members_agree(history: &History, report: &mut Report) {
     // Whatever comes of a client message id is one message.
     for (user, end) in history.finals.iter().enumerate() {
         let mut seen = HashSet::new();
-        for (cursor, message) in messages(&end.inbox) {
+        for (cursor, message) in messages(&end.inbox).filter(|(_, message)| message.is_sent()) {
             if !seen.insert((&message.sender, &message.id)) {
                 report.add(3, format!("user {user}: cursor {cursor} repeats client message id {}", message.id));
             }
@@ -174,7 +178,7 @@ fn unread_is_a_recount(history: &History, user: usize, report: &mut Report) {
 
 fn recount(end: &Final, conversation: &str, read: u64) -> u64 {
     let messages = end.messages.get(conversation).into_iter().flatten();
-    messages.filter(|message| message.sequence > read && message.sender != end.user_id).count() as u64
+    messages.filter(|message| message.is_sent() && message.sequence > read && message.sender != end.user_id).count() as u64
 }
 
 fn reads_are_own(history: &History, user: usize, report: &mut Report) {
@@ -205,6 +209,7 @@ mod tests {
                 sender: ids[from].into(),
                 id: format!("m{sequence}"),
                 text: format!("t{sequence}"),
+                ..Message::default()
             }
         };
         let listed: Vec<_> = (1..=3).map(message).collect();

@@ -1,5 +1,7 @@
 //! A crowd of clients: pairs of friends that send, read and watch on several devices while the server is killed under them, and the history
-//! they record.
+//! they record. They may also be in one group, which some leave and come back to all the time.
+
+mod group;
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +33,8 @@ pub struct Crowd {
     users: Vec<Account>,
     history: Arc<Mutex<History>>,
     acknowledged: watch::Sender<u64>,
+    /// The group that everybody was in at first, if there is one.
+    group: Option<String>,
 }
 
 /// Bytes that are added to some texts.
@@ -56,7 +60,7 @@ impl Crowd {
             let conversation = befriend(&users[pair * 2], &users[pair * 2 + 1]).await?;
             history.members.insert(conversation, vec![pair * 2, pair * 2 + 1]);
         }
-        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged: watch::Sender::new(0) })
+        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged: watch::Sender::new(0), group: None })
     }
 
     /// Everybody sends to their friend, resends, marks read, and watches on two devices, until `stop` is set. Calls that fail are tried again
@@ -78,6 +82,7 @@ impl Crowd {
                 tasks.spawn(sender.run(Arc::clone(&stop)));
             }
         }
+        self.busy_in_group(&mut tasks, seed, &stop);
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
@@ -144,6 +149,7 @@ impl Crowd {
     /// # Errors
     /// The server cannot be reached, or an acknowledged message does not arrive within a minute.
     pub async fn finish(&self) -> anyhow::Result<History> {
+        self.group_is_heard().await?;
         let mut history = self.history.lock().await.clone();
         for (user, account) in self.users.iter().enumerate() {
             let expected: Vec<_> = history.sends.iter().filter(|sent| !sent.acked.is_empty()).map(|sent| sent.id.clone()).collect();
@@ -354,6 +360,9 @@ async fn messages(account: &Account, conversation: &str) -> anyhow::Result<Vec<M
 fn recorded(entry: &chat::Entry) -> Entry {
     let what = match &entry.event {
         Some(Event::Message(message)) => What::Message(seen(message)),
+        Some(Event::MembershipChanged(chat::MembershipChanged { conversation_id, sequence, notice: Some(notice), .. })) => {
+            What::Message(group::change(conversation_id, *sequence, notice))
+        }
         Some(Event::ReadChanged(read)) => What::Read { conversation: read.conversation_id.clone(), sequence: read.read },
         other => What::Other(format!("{other:?}")),
     };
@@ -362,6 +371,7 @@ fn recorded(entry: &chat::Entry) -> Entry {
 
 fn seen(message: &chat::Message) -> history::Message {
     let text = match message.content.as_ref().and_then(|content| content.kind.as_ref()) {
+        Some(Kind::SystemNotice(notice)) => return group::change(&message.conversation_id, message.sequence, notice),
         Some(Kind::Text(text)) => text.text.clone(),
         other => format!("{other:?}"),
     };
@@ -371,5 +381,6 @@ fn seen(message: &chat::Message) -> history::Message {
         sender: message.sender_id.clone(),
         id: message.client_message_id.clone(),
         text,
+        ..Message::default()
     }
 }

@@ -22,8 +22,8 @@ pub struct Sent {
     pub text: String,
 }
 
-/// A message as somebody saw it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A message as somebody saw it, or a change of a group that has a place in its order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Message {
     /// The conversation.
     pub conversation: String,
@@ -31,10 +31,24 @@ pub struct Message {
     pub sequence: u64,
     /// UUID of the sender.
     pub sender: String,
-    /// Its client message id.
+    /// Its client message id; empty for a change.
     pub id: String,
     /// Its text.
     pub text: String,
+    /// UUIDs of those whose time in the group begins with it.
+    #[serde(default)]
+    pub joined: Vec<String>,
+    /// UUIDs of those whose time in the group ends with it.
+    #[serde(default)]
+    pub left: Vec<String>,
+}
+
+impl Message {
+    /// Whether somebody sent it, so that it counts as a message.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        !self.id.is_empty()
+    }
 }
 
 /// What an inbox entry says.
@@ -112,4 +126,27 @@ pub struct History {
     pub finals: Vec<Final>,
     /// The two members of each conversation.
     pub members: BTreeMap<String, Vec<User>>,
+    /// The groups.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Group>,
+}
+
+/// A group, as those who change it know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Who is in it from the first place to the last.
+    pub owner: User,
+    /// How often others joined and left.
+    pub changes: BTreeMap<User, Changes>,
+}
+
+/// How often a user joined and left a group, as answers said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Joins, the creation of the group among them.
+    pub joins: u64,
+    /// Leaves and removals.
+    pub leaves: u64,
+    /// Whether the last change was never answered.
+    pub unanswered: bool,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Payload {
     /// Which.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: Option<Kind>,
 }
 
@@ -28,9 +28,15 @@ pub enum Kind {
     /// From the chat API: one user changes their settings of a conversation.
     #[prost(message, tag = "5")]
     Update(Update),
+    /// From a conversation: the same event for several users of this partition.
+    #[prost(message, tag = "6")]
+    Told(Told),
+    /// From the chat API: one user deletes messages for themself.
+    #[prost(message, tag = "7")]
+    Delete(Delete),
 }
 
-/// A message for the members of one conversation whose inboxes are in this partition.
+/// A message, or a change of a group, for the members of one conversation whose inboxes are in this partition.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Message {
     /// The conversation, 17 bytes.
@@ -39,10 +45,10 @@ pub struct Message {
     /// Its sequence there.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
-    /// The sender, 16 bytes.
+    /// The sender, 16 bytes; empty for a change of a group.
     #[prost(bytes = "bytes", tag = "3")]
     pub sender: Bytes,
-    /// The recipients, the sender among them, 16 bytes each.
+    /// The recipients, the sender and those who leave with it among them, 16 bytes each.
     #[prost(bytes = "bytes", repeated, tag = "4")]
     pub recipients: Vec<Bytes>,
     /// The `event` field of a `plaza.chat.v1.Entry` (field number 2, `message`), encoded once for all.
@@ -51,6 +57,63 @@ pub struct Message {
     /// Those of the recipients who are called.
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub mentioned: Vec<Bytes>,
+    /// Those of the recipients whose time in the conversation begins with it.
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    pub joined: Vec<Bytes>,
+    /// Those of the recipients whose time in the conversation ends with it.
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub left: Vec<Bytes>,
+    /// Whether they left by themselves: then the conversation leaves their lists.
+    #[prost(bool, tag = "9")]
+    pub by_themselves: bool,
+    /// The title of the group, for those who leave: they learn of no other one.
+    #[prost(string, tag = "10")]
+    pub title: String,
+    /// The recipient whose device waits for `answer`, 16 bytes; empty when nobody waits in this partition.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub answer_to: Bytes,
+    /// The answer to give when the rows are written, an encoded `plaza_processor::Outcome`.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub answer: Bytes,
+}
+
+/// The same event for several users.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Told {
+    /// The users, 16 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub users: Vec<Bytes>,
+    /// The `event` field of a `plaza.chat.v1.Entry`, encoded.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub event: Bytes,
+    /// The message that it takes back, if it does.
+    #[prost(message, optional, tag = "3")]
+    pub recalled: Option<Recalled>,
+}
+
+/// A message that was taken back.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Recalled {
+    /// The conversation, 17 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation: Bytes,
+    /// Its sequence there.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// What is left of it: the `event` field of a `plaza.chat.v1.Entry`, encoded.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub event: Bytes,
+}
+
+/// One user deletes messages for themself.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Delete {
+    /// The conversation, 17 bytes. The user is the envelope's caller.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation: Bytes,
+    /// Which, none above the newest.
+    #[prost(uint64, repeated, tag = "2")]
+    pub sequences: Vec<u64>,
 }
 
 /// An event for one user.

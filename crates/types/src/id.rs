@@ -139,6 +139,15 @@ impl ConversationId {
         Self::tagged(b'g', Builder::from_unix_timestamp_millis(micros / 1000, &random).into_uuid())
     }
 
+    /// The group that a user makes with a request: asked again, it is the same one.
+    #[must_use]
+    pub fn made_by(user: UserId, request: ClientId) -> Self {
+        let made = [*user.as_bytes(), *request.as_bytes()].concat();
+        let mut random = [0; 10];
+        random.copy_from_slice(&xxhash_rust::xxh3::xxh3_128_with_seed(&made, 0x6772_6f75).to_be_bytes()[..10]);
+        Self::group(request.micros(), random)
+    }
+
     fn tagged(tag: u8, uuid: Uuid) -> Self {
         let mut bytes = [tag; 17];
         bytes[1..].copy_from_slice(uuid.as_bytes());
@@ -235,6 +244,16 @@ mod tests {
         assert_eq!(id.micros(), 1_700_000_000_123_000);
         assert_eq!(ClientId::parse(&id.to_string()), Ok(id));
         assert!(ClientId::parse("6ba7b810-9dad-11d1-80b4-00c04fd430c8").is_err());
+    }
+
+    #[test]
+    fn a_request_makes_one_group() {
+        let (user, request) = (UserId::new(1, [1; 10]), ClientId::new(1_700_000_000_000_000, [2; 10]));
+        let group = ConversationId::made_by(user, request);
+        assert_eq!((group, group.kind()), (ConversationId::made_by(user, request), ConversationKind::Group));
+        assert_eq!(group.to_string().parse(), Ok(group));
+        assert_ne!(group, ConversationId::made_by(UserId::new(1, [3; 10]), request));
+        assert_ne!(group, ConversationId::made_by(user, ClientId::new(1_700_000_000_000_000, [4; 10])));
     }
 
     #[test]

@@ -38,3 +38,22 @@ pub const REQUESTS_PENDING: usize = 500;
 pub const REQUESTS_UNANSWERED: u32 = 3;
 /// How long a friend request waits for an answer.
 pub const REQUEST_EXPIRY: u64 = 10 * DAY;
+
+/// Members of a group, the invited included, unless configured otherwise.
+pub const GROUP_MEMBERS: usize = 500;
+/// Members a group has at least when it is made.
+pub const GROUP_SMALLEST: usize = 2;
+/// Up to so many members people are added without being asked; those beyond must accept.
+pub const GROUP_OPEN: usize = 40;
+/// Shortest and longest title of a group, characters.
+pub const GROUP_TITLE: std::ops::RangeInclusive<usize> = 1..=64;
+/// Longest notice of a group, characters.
+pub const GROUP_NOTICE: usize = 2_000;
+/// Longest name of a member in a group, characters.
+pub const GROUP_NICKNAME: usize = 64;
+/// How long an invitation to a group, or a wish to add somebody, waits for an answer.
+pub const INVITATION_EXPIRY: u64 = 10 * DAY;
+/// How long after it was sent a message can be taken back.
+pub const RECALL_WINDOW: u64 = 120 * SECOND;
+/// Messages deleted by one call.
+pub const DELETED_AT_ONCE: usize = 100;

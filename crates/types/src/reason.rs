@@ -83,4 +83,16 @@ reasons! {
     AlreadyContact = "ALREADY_A_CONTACT", 24;
     /// The page token is not one of ours, of another caller or of another query.
     PageToken = "PAGE_TOKEN", 25;
+    /// The caller was a member of the group and is no longer.
+    NotAMember = "NOT_A_MEMBER", 30;
+    /// The caller's role in the group does not allow it.
+    RoleRequired = "ROLE_REQUIRED", 31;
+    /// The group is dissolved.
+    GroupDissolved = "GROUP_DISSOLVED", 32;
+    /// The owner transfers the group or dissolves it before leaving.
+    OwnerStays = "OWNER_STAYS", 33;
+    /// The message was sent too long ago.
+    TooLate = "TOO_LATE", 34;
+    /// Only its sender takes a message back.
+    NotTheSender = "NOT_THE_SENDER", 35;
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use plaza_processor::StoreError;
 use plaza_proto::chat::v1::{
-    Entry, GetConversationRequest, GetConversationResponse, ListConversationsRequest, ListConversationsResponse, ListMessagesRequest,
-    ListMessagesResponse, MarkReadRequest, MarkReadResponse, SendMessageRequest, SendMessageResponse, SyncRequest, SyncResponse,
-    UpdateConversationRequest, UpdateConversationResponse, chat_service_server::ChatService,
+    self as api, Entry, GetConversationRequest, GetConversationResponse, ListConversationsRequest, ListConversationsResponse,
+    ListMessagesRequest, ListMessagesResponse, MarkReadRequest, MarkReadResponse, SendMessageRequest, SendMessageResponse, SyncRequest,
+    SyncResponse, UpdateConversationRequest, UpdateConversationResponse, chat_service_server::ChatService,
 };
 use plaza_rpc::{ApiError, Identity, PageTokens, Violations, deadline, page};
 use plaza_telemetry::propagation;
@@ -16,7 +16,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     commands::{Asker, Commands, store},
-    form, listing,
+    form,
+    groups::Groups,
+    listing,
     reader::Reader,
 };
 
@@ -26,6 +28,7 @@ const CONVERSATIONS: &str = "conversations";
 pub(crate) struct Api {
     pub(crate) reader: Arc<Reader>,
     pub(crate) commands: Arc<Commands>,
+    pub(crate) groups: Groups,
     pub(crate) tokens: PageTokens,
 }
 
@@ -93,13 +96,109 @@ impl ChatService for Api {
         let conversation = self.view(user, conversation).await?;
         Ok(Response::new(UpdateConversationResponse { conversation: Some(conversation) }))
     }
+
+    async fn recall_message(&self, request: Request<api::RecallMessageRequest>) -> Result<Response<api::RecallMessageResponse>, Status> {
+        self.commands.recall(asker(&request)?, request.get_ref()).await?;
+        Ok(Response::new(api::RecallMessageResponse {}))
+    }
+
+    async fn delete_messages(&self, request: Request<api::DeleteMessagesRequest>) -> Result<Response<api::DeleteMessagesResponse>, Status> {
+        self.commands.delete(asker(&request)?, request.get_ref()).await?;
+        Ok(Response::new(api::DeleteMessagesResponse {}))
+    }
+
+    async fn create_group(&self, request: Request<api::CreateGroupRequest>) -> Result<Response<api::CreateGroupResponse>, Status> {
+        Ok(Response::new(self.groups.create(asker(&request)?, request.get_ref()).await?))
+    }
+
+    async fn get_group(&self, request: Request<api::GetGroupRequest>) -> Result<Response<api::GetGroupResponse>, Status> {
+        Ok(Response::new(self.groups.get(Identity::of(&request)?.user, request.get_ref()).await?))
+    }
+
+    async fn update_group(&self, request: Request<api::UpdateGroupRequest>) -> Result<Response<api::UpdateGroupResponse>, Status> {
+        let group = Some(self.groups.update(asker(&request)?, request.get_ref()).await?);
+        Ok(Response::new(api::UpdateGroupResponse { group }))
+    }
+
+    async fn list_members(&self, request: Request<api::ListMembersRequest>) -> Result<Response<api::ListMembersResponse>, Status> {
+        Ok(Response::new(self.groups.members(Identity::of(&request)?.user, request.get_ref()).await?))
+    }
+
+    async fn add_members(&self, request: Request<api::AddMembersRequest>) -> Result<Response<api::AddMembersResponse>, Status> {
+        Ok(Response::new(self.groups.add(asker(&request)?, request.get_ref()).await?))
+    }
+
+    async fn remove_members(&self, request: Request<api::RemoveMembersRequest>) -> Result<Response<api::RemoveMembersResponse>, Status> {
+        let group = Some(self.groups.remove(asker(&request)?, request.get_ref()).await?);
+        Ok(Response::new(api::RemoveMembersResponse { group }))
+    }
+
+    async fn leave_group(&self, request: Request<api::LeaveGroupRequest>) -> Result<Response<api::LeaveGroupResponse>, Status> {
+        self.groups.leave(asker(&request)?, request.get_ref()).await?;
+        Ok(Response::new(api::LeaveGroupResponse {}))
+    }
+
+    async fn set_role(&self, request: Request<api::SetRoleRequest>) -> Result<Response<api::SetRoleResponse>, Status> {
+        let member = Some(self.groups.set_role(asker(&request)?, request.get_ref()).await?);
+        Ok(Response::new(api::SetRoleResponse { member }))
+    }
+
+    async fn transfer_ownership(
+        &self,
+        request: Request<api::TransferOwnershipRequest>,
+    ) -> Result<Response<api::TransferOwnershipResponse>, Status> {
+        let group = Some(self.groups.transfer(asker(&request)?, request.get_ref()).await?);
+        Ok(Response::new(api::TransferOwnershipResponse { group }))
+    }
+
+    async fn dissolve_group(&self, request: Request<api::DissolveGroupRequest>) -> Result<Response<api::DissolveGroupResponse>, Status> {
+        let group = Some(self.groups.dissolve(asker(&request)?, request.get_ref()).await?);
+        Ok(Response::new(api::DissolveGroupResponse { group }))
+    }
+
+    async fn update_my_membership(
+        &self,
+        request: Request<api::UpdateMyMembershipRequest>,
+    ) -> Result<Response<api::UpdateMyMembershipResponse>, Status> {
+        let member = Some(self.groups.rename(asker(&request)?, request.get_ref()).await?);
+        Ok(Response::new(api::UpdateMyMembershipResponse { member }))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<api::ListInvitationsRequest>,
+    ) -> Result<Response<api::ListInvitationsResponse>, Status> {
+        Ok(Response::new(self.groups.invitations(Identity::of(&request)?.user, request.get_ref()).await?))
+    }
+
+    async fn answer_invitation(
+        &self,
+        request: Request<api::AnswerInvitationRequest>,
+    ) -> Result<Response<api::AnswerInvitationResponse>, Status> {
+        Ok(Response::new(self.groups.answer_invitation(asker(&request)?, request.get_ref()).await?))
+    }
+
+    async fn list_join_requests(
+        &self,
+        request: Request<api::ListJoinRequestsRequest>,
+    ) -> Result<Response<api::ListJoinRequestsResponse>, Status> {
+        Ok(Response::new(self.groups.join_requests(Identity::of(&request)?.user, request.get_ref()).await?))
+    }
+
+    async fn answer_join_request(
+        &self,
+        request: Request<api::AnswerJoinRequestRequest>,
+    ) -> Result<Response<api::AnswerJoinRequestResponse>, Status> {
+        self.groups.answer_join_request(asker(&request)?, request.get_ref()).await?;
+        Ok(Response::new(api::AnswerJoinRequestResponse {}))
+    }
 }
 
 impl Api {
     async fn view(&self, user: UserId, conversation: ConversationId) -> Result<plaza_proto::chat::v1::Conversation, ApiError> {
         let view = async {
             let Some((member, head)) = self.reader.member(user, conversation).await? else { return Ok::<_, StoreError>(None) };
-            listing::view(&self.reader, conversation, &member, head).await.map(Some)
+            listing::view(&self.reader, user, conversation, &member, head).await.map(Some)
         };
         view.await.map_err(store)?.ok_or_else(|| ApiError::not_found("conversation"))
     }
@@ -111,23 +210,14 @@ impl Api {
             .check(request.before.is_none() || request.after.is_none(), "before", "not together with after")
             .check(page::size(request.page_size).is_ok(), "page_size", "at most 200")
             .finish()?;
-        let (size, conversation) = (page::size(request.page_size)? as u64, form::conversation(&request.conversation_id)?);
+        let (size, conversation) = (page::size(request.page_size)?, form::conversation(&request.conversation_id)?);
         let member = self.reader.store().member(user, conversation).await.map_err(store)?;
-        let joined_at = member.ok_or_else(|| ApiError::not_found("conversation"))?.membership.joined_at;
+        let member = member.ok_or_else(|| ApiError::not_found("conversation"))?;
         let head = self.reader.head(conversation).await.map_err(store)?.sequence;
-        // Both ends belong to the range; messages from before the user's time are not the user's to read.
-        let (first, last) = match (request.before, request.after) {
-            (_, Some(after)) => {
-                let below = after.max(joined_at);
-                (below.saturating_add(1), head.min(below.saturating_add(size)))
-            }
-            (before, None) => {
-                let last = head.min(before.map_or(head, |before| before.saturating_sub(1)));
-                (last.saturating_sub(size).max(joined_at) + 1, last)
-            }
-        };
-        let rows = if first <= last { self.reader.store().messages(conversation, first..=last).await.map_err(store)? } else { Vec::new() };
-        Ok(ListMessagesResponse { messages: rows.into_iter().filter_map(|(_, event)| listing::message(event)).collect(), head })
+        let membership = self.reader.in_time(user, conversation, member).await.map_err(store)?.membership;
+        let head = membership.last(head);
+        let messages = listing::messages(&self.reader, user, conversation, &membership, head, (request.before, request.after), size);
+        Ok(ListMessagesResponse { messages: messages.await.map_err(store)?, head })
     }
 }
 

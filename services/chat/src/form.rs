@@ -1,5 +1,7 @@
 //! Whether a request is well formed: everything that can be said without knowing any state, all of it at once.
 
+pub(crate) mod group;
+
 use bytes::Bytes;
 use plaza_proto::chat::v1::{ContactCard, Content, Link, Location, SendMessageRequest, UpdateConversationRequest, content::Kind};
 use plaza_rpc::{ApiError, Violations};
@@ -62,6 +64,7 @@ pub(crate) fn sending(caller: UserId, request: &SendMessageRequest) -> Result<Se
         quote: request.quote.map(|quote| quote.encode_to_vec().into()).unwrap_or_default(),
         mentions,
         quoted: request.quote.map_or(0, |quote| quote.sequence),
+        mentions_all: request.mentions_all,
     };
     let payload = conversation::Payload { kind: Some(conversation::Kind::Send(send)) };
     Ok(Sending { conversation, to_person: request.conversation_id.is_empty(), client, payload: payload.encode_to_vec().into() })
@@ -70,6 +73,7 @@ pub(crate) fn sending(caller: UserId, request: &SendMessageRequest) -> Result<Se
 fn content(violations: Violations, content: Option<&Content>) -> Violations {
     match content.and_then(|content| content.kind.as_ref()) {
         None => violations.check(false, "content", "exactly one kind"),
+        Some(Kind::SystemNotice(_)) => violations.check(false, "content.system_notice", "only the server makes it"),
         Some(Kind::Text(text)) => {
             violations.check((1..=limits::TEXT_BYTES).contains(&text.text.len()), "content.text.text", "1 byte to 16 KiB")
         }
@@ -252,6 +256,7 @@ mod tests {
             content: None,
             quote: Some(Quote { sequence: 0 }),
             mentions: vec!["x".into(); 51],
+            ..SendMessageRequest::default()
         };
         let expected =
             ["conversation_id", "conversation_id", "user_id", "client_message_id", "quote.sequence", "mentions", "mentions", "content"];

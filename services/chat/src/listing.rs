@@ -4,15 +4,18 @@
 use std::cmp::Reverse;
 
 use plaza_processor::StoreError;
-use plaza_proto::chat::v1::{Conversation, Entry, Message, entry::Event};
-use plaza_types::{ConversationId, UserId};
+use plaza_proto::chat::v1::{Content, Conversation, Entry, Message, content::Kind, entry::Event};
+use plaza_types::{ConversationId, UserId, id::ConversationKind};
 use prost::Message as _;
 
 use crate::{
-    domain::event,
+    domain::{conversation::row::Group, event, inbox::Membership},
     reader::Reader,
     store::{Head, Member},
 };
+
+/// Messages among which the last one that was not deleted is looked for.
+const LOOKED_BACK: u64 = 100;
 
 /// The place of a conversation in the list, smallest first.
 type Place = (Reverse<bool>, Reverse<u64>, ConversationId);
@@ -50,6 +53,10 @@ pub(crate) async fn page(
     let mut listed: Vec<(Place, Member, Head)> = Vec::with_capacity(members.len());
     let mut newest = 0;
     for ((conversation, member), head) in members.into_iter().zip(heads) {
+        if member.membership.gone {
+            continue;
+        }
+        let head = member.until(head);
         let now = activity(&member, head);
         newest = newest.max(now);
         let then = match &from {
@@ -75,37 +82,115 @@ pub(crate) async fn page(
     let mut conversations = Vec::with_capacity(listed.len());
     for ((.., conversation), member, head) in listed {
         let (member, head) = reader.settle(user, conversation, member, head).await?;
-        conversations.push(view(reader, conversation, &member, head).await?);
+        conversations.push(view(reader, user, conversation, &member, head).await?);
     }
     Ok((conversations, next))
 }
 
-/// A conversation as its member sees it.
-pub(crate) async fn view(reader: &Reader, conversation: ConversationId, member: &Member, head: Head) -> Result<Conversation, StoreError> {
+/// A conversation as its member sees it, or as a former member saw it last.
+pub(crate) async fn view(
+    reader: &Reader,
+    user: UserId,
+    conversation: ConversationId,
+    member: &Member,
+    head: Head,
+) -> Result<Conversation, StoreError> {
     let (membership, reading) = (&member.membership, &member.reading);
-    let last_message =
-        if head.sequence > membership.joined_at { reader.message(conversation, head.sequence).await?.and_then(message) } else { None };
+    let group = match conversation.kind() {
+        ConversationKind::Group => reader.store().group(conversation).await?.unwrap_or_default(),
+        ConversationKind::Direct => Group::default(),
+    };
+    let (mut unread, mut mentioned) = (reading.unread(head.sequence), reading.mentioned());
+    if unread > 0 && conversation.kind() == ConversationKind::Group {
+        // System notices take places in the order and are no messages: both counts are exact, so the difference is.
+        let up_to = reader.store().notices(conversation, head.sequence).await?;
+        unread = unread.saturating_sub(up_to - reader.store().notices(conversation, reading.read).await?.min(up_to));
+        mentioned |= reader.store().called_all(conversation, head.sequence, user).await? > reading.read;
+    }
     Ok(Conversation {
         conversation_id: conversation.to_string(),
         kind: event::kind(conversation).into(),
-        title: String::new(),
-        last_message,
+        title: if membership.left_at.is_some() { membership.title.clone() } else { group.title },
+        last_message: last_message(reader, user, conversation, membership, head).await?,
         head: head.sequence,
         read: reading.read,
-        unread: reading.unread(head.sequence),
-        mentioned: reading.mentioned(),
+        unread,
+        mentioned,
         pinned: membership.pinned,
         muted: membership.muted,
         hidden: membership.hidden(head.sequence),
         draft: membership.draft.clone(),
-        peer_id: UserId::from_slice(&membership.peer).map(|peer| peer.to_string()).unwrap_or_default(),
+        peer_id: event::person(&membership.peer),
+        read_only: membership.left_at.is_some() || group.dissolved,
     })
 }
 
-/// The message in a stored event.
+/// The newest message that the user did not delete, if it is among the newest.
+async fn last_message(
+    reader: &Reader,
+    user: UserId,
+    conversation: ConversationId,
+    membership: &Membership,
+    head: Head,
+) -> Result<Option<Message>, StoreError> {
+    let first = head.sequence.saturating_sub(LOOKED_BACK).max(membership.joined_at) + 1;
+    if first > head.sequence {
+        return Ok(None);
+    }
+    let deleted = reader.store().deleted(user, conversation, first..=head.sequence).await?;
+    let last = (first..=head.sequence).rev().find(|sequence| !deleted.contains(sequence));
+    let Some(last) = last else { return Ok(None) };
+    Ok(reader.message(conversation, last).await?.and_then(message))
+}
+
+/// At most `size` messages of the user's time, the nearest ones before or after a sequence, without those the user deleted.
+pub(crate) async fn messages(
+    reader: &Reader,
+    user: UserId,
+    conversation: ConversationId,
+    membership: &Membership,
+    head: u64,
+    (before, after): (Option<u64>, Option<u64>),
+    size: usize,
+) -> Result<Vec<Message>, StoreError> {
+    let mut found: Vec<Message> = Vec::new();
+    // What is left to look at; both ends belong to it. Messages from before the user's time are not the user's to read.
+    let mut first = after.unwrap_or_default().max(membership.joined_at).saturating_add(1);
+    let mut last = head.min(before.map_or(head, |before| before.saturating_sub(1)));
+    // Where many were deleted, one stretch may not be enough: an empty page would look like the end.
+    while first <= last && found.len() < size {
+        let length = (size - found.len()) as u64;
+        let stretch =
+            if after.is_some() { first..=last.min(first + length - 1) } else { first.max(last.saturating_sub(length - 1))..=last };
+        let deleted = reader.store().deleted(user, conversation, stretch.clone()).await?;
+        let rows = reader.messages(conversation, stretch.clone()).await?;
+        let kept = rows.into_iter().filter(|(sequence, _)| !deleted.contains(sequence)).filter_map(|(_, event)| message(event));
+        if after.is_some() {
+            found.extend(kept);
+            first = stretch.end() + 1;
+        } else {
+            found.splice(0..0, kept);
+            last = stretch.start() - 1;
+        }
+    }
+    Ok(found)
+}
+
+/// The message in a stored event; of a change of a group, the system notice.
 pub(crate) fn message(event: bytes::Bytes) -> Option<Message> {
     match Entry::decode(event).ok()?.event? {
         Event::Message(message) => Some(message),
+        Event::MembershipChanged(changed) => {
+            let notice = changed.notice?;
+            Some(Message {
+                conversation_id: changed.conversation_id,
+                sequence: changed.sequence,
+                sender_id: notice.actor_id.clone(),
+                sent_at: changed.changed_at,
+                content: Some(Content { kind: Some(Kind::SystemNotice(notice)) }),
+                ..Message::default()
+            })
+        }
         _ => None,
     }
 }
@@ -139,6 +224,7 @@ async fn activity_as_of(
     Ok(Some(known.1))
 }
 
-fn micros(time: prost_types::Timestamp) -> u64 {
+/// Microseconds of a time at the edge.
+pub(crate) fn micros(time: prost_types::Timestamp) -> u64 {
     u64::try_from(time.seconds).unwrap_or_default() * 1_000_000 + u64::try_from(time.nanos).unwrap_or_default() / 1000
 }

@@ -5,15 +5,16 @@
 mod outgoing;
 mod sessions;
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _, stream::FuturesUnordered};
+use foldhash::HashMap;
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use plaza_processor::{Announce, StoreError};
 use plaza_proto::chat::v1::{
     Ask, LinkRequest, LinkResponse, Live as LiveEntry, Page, Pull, Read, ReadDone, Refused, Send, SendMessageRequest, Sent, ask,
     live_service_server::LiveService, told::Told,
 };
-use plaza_rpc::{ApiError, deadline};
+use plaza_rpc::{ApiError, deadline, values};
 use plaza_runtime::{CancellationToken, Group, Stage, Supervisor};
 use plaza_types::UserId;
 use prost::Message as _;
@@ -71,18 +72,18 @@ impl Live {
 
 #[tonic::async_trait]
 impl LiveService for Live {
-    type LinkStream = Pin<Box<dyn Stream<Item = Result<LinkResponse, Status>> + std::marker::Send>>;
+    type LinkStream = values::Offered<Result<LinkResponse, Status>>;
 
     async fn link(&self, request: Request<Streaming<LinkRequest>>) -> Result<Response<Self::LinkStream>, Status> {
         let outgoing = Arc::new(Outgoing::new(self.queue_bytes));
         let link = Link {
             shared: Arc::clone(&self.shared),
             outgoing: Arc::clone(&outgoing),
-            sessions: HashMap::new(),
+            sessions: HashMap::default(),
             pulls: Arc::new(Semaphore::new(PULLS)),
             attaches: 0,
         };
-        let (incoming, stopping) = (request.into_inner(), self.stopping.clone());
+        let (incoming, stopping) = (values::requested(request), self.stopping.clone());
         let started = self.group.try_spawn(async move {
             stopping.run_until_cancelled(link.run(incoming)).await;
         });
@@ -91,7 +92,7 @@ impl LiveService for Live {
             let frame = reading.0.next().await?;
             Some((Ok(frame), reading))
         });
-        Ok(Response::new(Box::pin(frames)))
+        Ok(values::response(frames))
     }
 }
 
@@ -112,14 +113,18 @@ pub(crate) struct Announcements {
 
 impl Announce<Announcement> for Announcements {
     fn announce(&self, _: u32, announcements: Vec<Announcement>) {
+        // All recipients of a message here follow each other.
+        let mut kept = None;
         for announcement in announcements {
             match announcement {
                 Announcement::Entry { user, cursor, event, message } => {
-                    if let Some((conversation, sequence)) = message {
+                    if let Some((conversation, sequence)) = message.filter(|_| message != kept) {
                         self.reader.keep(conversation, sequence, &event);
+                        kept = message;
                     }
                     self.sessions.announce(user, cursor, &event);
                 }
+                Announcement::Recalled { conversation, sequence, event } => self.reader.recalled(conversation, sequence, &event),
                 Announcement::Irregular(Irregular::Repeated) => metrics::get().repeated.add(1, &[]),
                 Announcement::Irregular(Irregular::Gap) => {
                     metrics::get().gaps.add(1, &[]);
@@ -157,21 +162,27 @@ enum Done {
 }
 
 impl Link {
-    async fn run(mut self, mut incoming: Streaming<LinkRequest>) {
+    async fn run(mut self, mut incoming: values::Messages<LinkRequest>) {
         let outgoing = Arc::clone(&self.outgoing);
+        let mut closed = pin!(outgoing.closed());
         let mut asked = FuturesUnordered::new();
         loop {
             tokio::select! {
-                () = outgoing.closed() => break,
+                () = &mut closed => break,
                 Some(done) = asked.next(), if !asked.is_empty() => {
-                    if let Err(error) = self.done(done) {
-                        commands::store(error);
-                        break;
+                    // Answers come many at a time. What is still under way is waited for in the next turn.
+                    let mut ready = Some(done);
+                    while let Some(done) = ready {
+                        if let Err(error) = self.done(done) {
+                            commands::store(error);
+                            return;
+                        }
+                        ready = asked.next().now_or_never().flatten();
                     }
                 }
-                request = async { outgoing.room().await; incoming.message().await }, if asked.len() < ASKED => match request {
-                    Ok(Some(request)) => asked.extend(request.asks.into_iter().filter_map(|ask| self.start(ask))),
-                    Ok(None) | Err(_) => break,
+                request = async { outgoing.room().await; incoming.next().await }, if asked.len() < ASKED => match request {
+                    Some(Ok(request)) => asked.extend(request.asks.into_iter().filter_map(|ask| self.start(ask))),
+                    None | Some(Err(_)) => break,
                 },
             }
         }

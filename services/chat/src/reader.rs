@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use plaza_processor::StoreError;
-use plaza_types::{ConversationId, UserId};
+use plaza_processor::{Announce, StoreError};
+use plaza_types::{ConversationId, UserId, id::ConversationKind};
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    domain::inbox::Reference,
+    domain::{conversation::Recalled, event, inbox::Reference},
     metrics,
     store::{Head, Member, Store},
 };
@@ -24,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const LOOKS: usize = 500;
 /// Conversations of which it is known that there is something newer than the store may say.
 const DECIDED: usize = 100_000;
+/// Messages taken back that are remembered: more than can be between a decision and its row.
+const RECALLED: usize = 100_000;
 
 type MessageKey = (ConversationId, u64);
 
@@ -39,18 +41,27 @@ pub(crate) struct Page {
 /// The reading side.
 pub(crate) struct Reader {
     store: Arc<dyn Store>,
-    messages: Cache<MessageKey, Bytes, ByLength>,
+    messages: Cache<MessageKey, Kept, ByLength>,
+    /// What is left of messages taken back lately. Kept apart, because a read that began before may still bring the message.
+    recalled: Cache<MessageKey, Bytes>,
     /// The newest sequences that somebody here was told of. An answer is faster than the row, and who was answered may ask at once.
     decided: Cache<ConversationId, u64>,
 }
 
 #[derive(Clone)]
+struct Kept {
+    event: Bytes,
+    /// Read from the store. What was only told may be a repetition of a message that was taken back since: the store is asked first.
+    read: bool,
+}
+
+#[derive(Clone)]
 struct ByLength;
 
-impl Weighter<MessageKey, Bytes> for ByLength {
-    fn weight(&self, _: &MessageKey, event: &Bytes) -> u64 {
+impl Weighter<MessageKey, Kept> for ByLength {
+    fn weight(&self, _: &MessageKey, kept: &Kept) -> u64 {
         // What an entry costs beyond its bytes.
-        event.len() as u64 + 128
+        kept.event.len() as u64 + 128
     }
 }
 
@@ -58,7 +69,8 @@ impl Reader {
     /// Reads from this store; keeps messages of this many bytes together.
     pub(crate) fn new(store: Arc<dyn Store>, cache_bytes: u64) -> Self {
         let items = usize::try_from(cache_bytes / 512).unwrap_or(usize::MAX);
-        Self { store, messages: Cache::with_weighter(items, cache_bytes, ByLength), decided: Cache::new(DECIDED) }
+        let messages = Cache::with_weighter(items, cache_bytes, ByLength);
+        Self { store, messages, recalled: Cache::new(RECALLED), decided: Cache::new(DECIDED) }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -70,9 +82,22 @@ impl Reader {
         let key = (conversation, sequence);
         if self.messages.get(&key).is_none() {
             // Copied, because the event is a part of its record, which would be kept whole.
-            self.messages.insert(key, Bytes::copy_from_slice(event));
+            self.messages.insert(key, Kept { event: Bytes::copy_from_slice(event), read: false });
             self.decided(conversation, sequence);
         }
+    }
+
+    /// Notes that a message was taken back, and what is left of it.
+    pub(crate) fn recalled(&self, conversation: ConversationId, sequence: u64, left: &Bytes) {
+        let (key, left) = ((conversation, sequence), Bytes::copy_from_slice(left));
+        // In this order: who keeps the message meanwhile looks here after it did.
+        self.recalled.insert(key, left.clone());
+        self.messages.insert(key, Kept { event: left, read: true });
+    }
+
+    /// A message that is known as it stands in the store.
+    fn known(&self, key: &MessageKey) -> Option<Bytes> {
+        self.recalled.get(key).or_else(|| self.messages.get(key).filter(|kept| kept.read).map(|kept| kept.event))
     }
 
     /// Notes that a message was decided: what is read from now on has it.
@@ -91,8 +116,9 @@ impl Reader {
         }
         let references = self.store.entries(user, after + 1..=last).await?;
         for _ in 0..LOOKS {
-            let entries = self.resolve(after, &references).await?;
+            let mut entries = self.resolve(after, &references).await?;
             if !entries.is_empty() {
+                self.without_deleted(user, &references, &mut entries).await?;
                 return Ok(Page { entries, head });
             }
             // The first message's row is still on its way from its conversation's owner.
@@ -110,7 +136,7 @@ impl Reader {
             found.push(match reference {
                 Reference::Event(event) => Some(event.clone()),
                 Reference::Message { conversation, sequence } => {
-                    let event = self.messages.get(&(*conversation, *sequence));
+                    let event = self.known(&(*conversation, *sequence));
                     if event.is_none() {
                         missing.entry(*conversation).or_default().push(*sequence);
                     }
@@ -126,7 +152,11 @@ impl Reader {
         let mut bytes = 0;
         for ((cursor, reference), event) in references.iter().zip(found) {
             let event = event.or_else(|| match reference {
-                Reference::Message { conversation, sequence } => read.get(&(*conversation, *sequence)).cloned(),
+                Reference::Message { conversation, sequence } => {
+                    let key = (*conversation, *sequence);
+                    // Told and not written yet.
+                    read.get(&key).cloned().or_else(|| self.messages.get(&key).map(|kept| kept.event))
+                }
                 Reference::Event(_) => None,
             });
             let Some(event) = event.filter(|_| *cursor == after + 1 + entries.len() as u64) else { break };
@@ -141,18 +171,56 @@ impl Reader {
 
     async fn fetch(&self, conversation: ConversationId, range: RangeInclusive<u64>) -> Result<Vec<(MessageKey, Bytes)>, StoreError> {
         let rows = self.store.messages(conversation, range).await?;
-        for (sequence, event) in &rows {
-            self.messages.insert((conversation, *sequence), event.clone());
-        }
-        Ok(rows.into_iter().map(|(sequence, event)| ((conversation, sequence), event)).collect())
+        let kept = |(sequence, event): (u64, Bytes)| {
+            let key = (conversation, sequence);
+            self.messages.insert(key, Kept { event: event.clone(), read: true });
+            // Looked at after keeping it, so that whoever takes it back meanwhile has the last word.
+            let left = self.recalled.get(&key);
+            if let Some(left) = &left {
+                self.messages.insert(key, Kept { event: left.clone(), read: true });
+            }
+            (key, left.unwrap_or(event))
+        };
+        Ok(rows.into_iter().map(kept).collect())
+    }
+
+    /// The messages with these numbers, in order.
+    pub(crate) async fn messages(&self, conversation: ConversationId, range: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let rows = self.store.messages(conversation, range).await?;
+        let left = |(sequence, event)| (sequence, self.recalled.get(&(conversation, sequence)).unwrap_or(event));
+        Ok(rows.into_iter().map(left).collect())
     }
 
     /// One message, if it can be read.
     pub(crate) async fn message(&self, conversation: ConversationId, sequence: u64) -> Result<Option<Bytes>, StoreError> {
-        if let Some(event) = self.messages.get(&(conversation, sequence)) {
+        if let Some(event) = self.known(&(conversation, sequence)) {
             return Ok(Some(event));
         }
-        Ok(self.fetch(conversation, sequence..=sequence).await?.pop().map(|(_, event)| event))
+        let read = self.fetch(conversation, sequence..=sequence).await?.pop().map(|(_, event)| event);
+        Ok(read.or_else(|| self.messages.get(&(conversation, sequence)).map(|kept| kept.event)))
+    }
+
+    /// Leaves out what the user deleted; the places stay.
+    async fn without_deleted(&self, user: UserId, references: &[(u64, Reference)], entries: &mut [(u64, Bytes)]) -> Result<(), StoreError> {
+        if !self.store.has_deleted(user).await? {
+            return Ok(());
+        }
+        let mut places: BTreeMap<ConversationId, BTreeMap<u64, usize>> = BTreeMap::new();
+        for (place, (_, reference)) in references.iter().enumerate().take(entries.len()) {
+            if let Reference::Message { conversation, sequence } = reference {
+                places.entry(*conversation).or_default().insert(*sequence, place);
+            }
+        }
+        for (conversation, places) in places {
+            let Some(((first, _), (last, _))) = places.first_key_value().zip(places.last_key_value()) else { continue };
+            for sequence in self.store.deleted(user, conversation, *first..=*last).await? {
+                let Some(place) = places.get(&sequence) else { continue };
+                if let Some(left) = event::without_content(&entries[*place].1) {
+                    entries[*place].1 = left;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where conversations stand, with everything that somebody here was told of.
@@ -203,7 +271,31 @@ impl Reader {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
+        let member = self.in_time(user, conversation, member).await?;
+        let head = member.until(head);
         Ok((member, head))
+    }
+
+    /// As the user's inbox knows the member, once that is what the conversation knows. The inbox may not know yet that the user left a group,
+    /// and what came after that is not for the user. Called after the head was read: who is a member now was one when that was written.
+    pub(crate) async fn in_time(&self, user: UserId, conversation: ConversationId, mut member: Member) -> Result<Member, StoreError> {
+        if conversation.kind() == ConversationKind::Direct {
+            return Ok(member);
+        }
+        for _ in 0..LOOKS {
+            if member.membership.left_at.is_some() {
+                return Ok(member);
+            }
+            let known = self.store.group_member(conversation, user).await?;
+            if known.is_some_and(|known| known.joined_at == member.membership.joined_at) {
+                return Ok(member);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Some(newer) = self.store.member(user, conversation).await? {
+                member = newer;
+            }
+        }
+        Err(StoreError { message: format!("the inbox of {user} does not know how long they are in {conversation}") })
     }
 
     /// The newest sequence, looked for a moment longer when the caller speaks of one slightly above it: another instance may have told of it.
@@ -218,6 +310,18 @@ impl Reader {
         }
         Ok(head)
     }
+}
+
+impl Announce<Recalled> for Reader {
+    fn announce(&self, _: u32, announcements: Vec<Recalled>) {
+        for Recalled { conversation, sequence, event } in announcements {
+            self.recalled(conversation, sequence, &event);
+        }
+    }
+
+    fn assigned(&self, _: u32) {}
+
+    fn revoked(&self, _: u32) {}
 }
 
 /// Joins numbers that are near each other.
@@ -240,7 +344,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{conversation, inbox},
+        domain::{
+            conversation::{self, row::GroupMember},
+            inbox::{self, Membership},
+        },
         store::conformance::{embedded, put_conversation, put_inbox},
     };
 
@@ -302,5 +409,72 @@ mod tests {
         assert!(head.as_mut().now_or_never().is_none());
         put_conversation(&store, 5, [conversation::Row::Head { conversation, head: 3, time: 5 }]).await;
         assert_eq!(head.await.expect("read").sequence, 3);
+    }
+
+    #[tokio::test]
+    async fn a_message_taken_back_is_read_from_no_memory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let conversation = ConversationId::direct(user(1), user(2));
+        let left = Bytes::from_static(b"left");
+        let entry = |cursor| inbox::Row::Entry { user: user(1), cursor, reference: Reference::Message { conversation, sequence: cursor } };
+        put_inbox(&store, 9, (1..=2).map(entry).chain([inbox::Row::Head { user: user(1), head: 2 }])).await;
+        let message = |sequence| conversation::Row::Message { conversation, sequence, event: text(sequence) };
+        put_conversation(&store, 1, [message(1), message(2)]).await;
+        let read = async |reader: &Reader| {
+            let page = reader.page(user(1), 0, 9).await.expect("a page").entries;
+            let one = reader.message(conversation, 2).await.expect("read");
+            let listed = reader.messages(conversation, 2..=2).await.expect("read");
+            [page[1].1.clone(), one.expect("there"), listed[0].1.clone()]
+        };
+        // Known to be taken back before its row says so, and read before.
+        let reader = Reader::new(Arc::clone(&store), 1 << 20);
+        assert_eq!(read(&reader).await, [text(2), text(2), text(2)]);
+        reader.announce(0, vec![Recalled { conversation, sequence: 2, event: left.clone() }]);
+        reader.keep(conversation, 2, &text(2));
+        assert_eq!(read(&reader).await, [left.clone(), left.clone(), left.clone()]);
+        // A read that began before brings the message all the same: neither is it given nor kept.
+        let fetched = reader.fetch(conversation, 1..=2).await.expect("read");
+        assert_eq!(fetched.into_iter().map(|(_, event)| event).collect::<Vec<_>>(), [text(1), left.clone()]);
+        assert_eq!(reader.messages.get(&(conversation, 2)).map(|kept| kept.event), Some(left.clone()));
+        // After a start the message may be told again, and that it was taken back not.
+        put_conversation(&store, 3, [conversation::Row::Recalled { conversation, sequence: 2, event: left.clone() }]).await;
+        let reader = Reader::new(Arc::clone(&store), 1 << 20);
+        reader.keep(conversation, 2, &text(2));
+        put_conversation(&store, 4, [conversation::Row::Head { conversation, head: 2, time: 4 }]).await;
+        assert_eq!(read(&reader).await, [left.clone(), left.clone(), left]);
+    }
+
+    #[tokio::test]
+    async fn a_former_member_waits_until_the_inbox_knows_and_reads_no_further() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let (reader, group) = (Reader::new(Arc::clone(&store), 1 << 20), ConversationId::group(7, [7; 10]));
+        let row = |joined_at| conversation::Row::Member {
+            conversation: group,
+            user: user(1),
+            member: Some(GroupMember { joined_at, ..GroupMember::default() }),
+        };
+        let head = |head| conversation::Row::Head { conversation: group, head, time: head };
+        let membership = |joined_at, left_at| inbox::Row::Membership {
+            user: user(1),
+            conversation: group,
+            membership: Membership { joined_at, since: 1, left_at, left: 4, ..Membership::default() },
+        };
+        put_conversation(&store, 1, [row(2), head(3)]).await;
+        put_inbox(&store, 1, [membership(2, None)]).await;
+        let read = async || reader.member(user(1), group).await.expect("read").expect("known").1.sequence;
+        assert_eq!(read().await, 3);
+        // Removed by 4, and the inbox does not know.
+        put_conversation(&store, 2, [conversation::Row::Member { conversation: group, user: user(1), member: None }, head(9)]).await;
+        let mut waiting = Box::pin(read());
+        assert!(waiting.as_mut().now_or_never().is_none(), "9 is not for them");
+        put_inbox(&store, 2, [membership(2, Some(4))]).await;
+        assert_eq!(waiting.await, 4);
+        // In again by 11, and the inbox does not know: the time before is what is shown.
+        put_conversation(&store, 3, [row(10), head(11)]).await;
+        assert_eq!(read().await, 4);
+        put_inbox(&store, 3, [membership(10, None)]).await;
+        assert_eq!(read().await, 11);
     }
 }

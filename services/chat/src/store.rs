@@ -7,6 +7,7 @@
 //!   row is written by another partition's owner.
 
 pub mod embedded;
+mod groups;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use plaza_processor::StoreError;
 use plaza_types::{ConversationId, UserId};
 
+pub use self::groups::Groups;
 use crate::domain::{
     conversation,
     inbox::{self, Membership, Reading, Reference},
@@ -41,16 +43,28 @@ pub struct Member {
     pub reading: Reading,
 }
 
+impl Member {
+    /// Where the conversation stands for this user: for a former member, where it stood then.
+    #[must_use]
+    pub fn until(&self, head: Head) -> Head {
+        match self.membership.left_at {
+            Some(left_at) if left_at < head.sequence => Head { sequence: left_at, time: self.membership.left },
+            _ => head,
+        }
+    }
+}
+
 /// The store. See the module for the contract.
 #[async_trait]
-pub trait Store: plaza_processor::Store<conversation::Row> + plaza_processor::Store<inbox::Row> {
+pub trait Store: plaza_processor::Store<conversation::Row> + plaza_processor::Store<inbox::Row> + Groups {
     /// The newest cursor of an inbox that can be read; 0 while it is empty.
     async fn inbox_head(&self, user: UserId) -> Result<u64, StoreError>;
 
     /// What stands at these places of an inbox, in order.
     async fn entries(&self, user: UserId, cursors: RangeInclusive<u64>) -> Result<Vec<(u64, Reference)>, StoreError>;
 
-    /// The messages of a conversation with these numbers, in order, as [`crate::domain::event::message`] encoded them.
+    /// The messages of a conversation with these numbers, in order, as [`crate::domain::event::message`] encoded them. What was taken back has
+    /// no content, whoever writes the message again.
     async fn messages(&self, conversation: ConversationId, sequences: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError>;
 
     /// Where these conversations stand, in order; zeros for one without messages.

@@ -1,181 +1,22 @@
 //! The two machines together against a model: dense numbers, exact unread counts, a read position that never goes back.
 
-use std::collections::{HashMap, VecDeque};
+#[path = "domain/groups.rs"]
+mod groups;
+#[path = "domain/histories.rs"]
+mod histories;
+#[path = "domain/world.rs"]
+mod world;
 
 use bytes::Bytes;
-use plaza_chat::domain::{
-    conversation::{self, Conversations},
-    inbox::{self, Announcement, Inboxes, Irregular, Membership, Reading, Reference},
-};
-use plaza_processor::{Effects, Envelope, Input, Key, Machine, Outcome, Position, StateRow, outcome};
-use plaza_proto::chat::v1::{Content, Entry, MarkReadResponse, Quote, SendMessageResponse, Text, content, entry};
+use plaza_chat::domain::inbox::{Announcement, Irregular, Reference};
+use plaza_processor::Outcome;
+use plaza_proto::chat::v1::{Quote, entry};
 use plaza_topics::{conversation as chat, inbox as topic};
-use plaza_types::{ClientId, ConversationId, Reason, UserId, partition};
+use plaza_types::{ConversationId, Reason, UserId};
 use proptest::prelude::*;
 use prost::Message as _;
 
-const PARTITIONS: u32 = 4;
-
-/// States as the runtime keeps them: encoded after every record, so that what is not stored is lost.
-#[derive(Default)]
-struct States(HashMap<Key, StateRow>);
-
-impl States {
-    fn apply<M: Machine>(&mut self, machine: &M, record_key: &Bytes, envelope: &Envelope, payload: &[u8], time: u64) -> Vec<Effects<M>> {
-        let payload = M::Payload::decode(payload).expect("a payload");
-        let position = Position { generation: 1, offset: time };
-        let keys = machine.keys(record_key, envelope, &payload);
-        let of_key = |(place, key): (usize, &Key)| {
-            let row = self.0.entry(key.clone()).or_default();
-            let mut state = machine.decode(row).expect("a state");
-            let mut effects = Effects::default();
-            machine.apply(Input { envelope, payload: &payload, position, time }, place, key, &mut state, &mut effects);
-            let (hot, cold) = machine.encode(&state, effects.cold());
-            row.hot = hot;
-            row.cold = cold.unwrap_or_else(|| row.cold.clone());
-            effects
-        };
-        keys.iter().enumerate().map(of_key).collect()
-    }
-}
-
-/// Both machines, and what readers would see.
-#[derive(Default)]
-struct World {
-    time: u64,
-    conversations: States,
-    inboxes: States,
-    heads: HashMap<ConversationId, u64>,
-    events: HashMap<(ConversationId, u64), Bytes>,
-    entries: HashMap<UserId, Vec<Reference>>,
-    announced: Vec<Announcement>,
-    memberships: HashMap<(UserId, ConversationId), Membership>,
-    readings: HashMap<(UserId, ConversationId), Reading>,
-    emitted: Vec<topic::Payload>,
-}
-
-impl World {
-    fn chat(&mut self, caller: Option<UserId>, conversation: ConversationId, kind: chat::Kind) -> Option<Outcome> {
-        self.time += 1;
-        let envelope = Envelope {
-            caller: caller.map(|caller| caller.to_key()).unwrap_or_default(),
-            request: Bytes::copy_from_slice(ClientId::new(self.time, [0; 10]).as_bytes()),
-            ..Envelope::default()
-        };
-        let payload = chat::Payload { kind: Some(kind) }.encode_to_vec();
-        let machine = Conversations { inbox_partitions: PARTITIONS };
-        let mut answer = None;
-        let effects = self.conversations.apply(&machine, &conversation.to_key(), &envelope, &payload, self.time);
-        for effects in effects {
-            answer = answer.or_else(|| effects.outcome().cloned());
-            for row in effects.rows() {
-                match row.clone() {
-                    conversation::Row::Message { conversation, sequence, event } => {
-                        assert!(self.events.insert((conversation, sequence), event).is_none())
-                    }
-                    conversation::Row::Head { conversation, head, .. } => {
-                        assert_eq!(self.heads.insert(conversation, head).unwrap_or_default() + 1, head)
-                    }
-                    conversation::Row::Sent { user, .. } => assert_eq!(Some(user), caller),
-                }
-            }
-            for emission in effects.emissions() {
-                let to = emission.partition.unwrap_or_else(|| partition::of(&emission.key, PARTITIONS));
-                let told = self.inbox(None, emission.payload.clone(), Some(to));
-                answer = answer.or(told);
-            }
-        }
-        answer
-    }
-
-    fn inbox(&mut self, caller: Option<UserId>, payload: Bytes, partition: Option<u32>) -> Option<Outcome> {
-        let mut answer = None;
-        let mut queue = VecDeque::from([(caller, payload)]);
-        while let Some((caller, payload)) = queue.pop_front() {
-            self.time += 1;
-            let envelope = Envelope { caller: caller.map(|caller| caller.to_key()).unwrap_or_default(), ..Envelope::default() };
-            self.emitted.push(topic::Payload::decode(payload.clone()).expect("a payload"));
-            let keys = Inboxes.keys(&Bytes::new(), &envelope, self.emitted.last().expect("just pushed"));
-            if let Some(partition) = partition {
-                assert!(keys.iter().all(|key| partition::of(&key.0[..16], PARTITIONS) == partition), "a key of another partition");
-            }
-            for effects in self.inboxes.apply(&Inboxes, &Bytes::new(), &envelope, &payload, self.time) {
-                answer = answer.or_else(|| effects.outcome().cloned());
-                queue.extend(effects.emissions().iter().map(|emission| (None, emission.payload.clone())));
-                self.announced.extend(effects.announcements().iter().cloned());
-                for row in effects.rows().iter().cloned() {
-                    self.put(row);
-                }
-            }
-        }
-        answer
-    }
-
-    fn put(&mut self, row: inbox::Row) {
-        match row {
-            inbox::Row::Entry { user, cursor, reference } => {
-                let entries = self.entries.entry(user).or_default();
-                entries.push(reference);
-                assert_eq!(entries.len() as u64, cursor, "cursors are dense");
-            }
-            inbox::Row::Head { user, head } => assert_eq!(self.entries[&user].len() as u64, head),
-            inbox::Row::Membership { user, conversation, membership } => drop(self.memberships.insert((user, conversation), membership)),
-            inbox::Row::Reading { user, conversation, reading } => drop(self.readings.insert((user, conversation), reading)),
-        }
-    }
-
-    fn befriend(&mut self, one: UserId, other: UserId, version: u64) -> Option<Outcome> {
-        let sides = vec![side(one, other, version, true, false), side(other, one, version, true, false)];
-        let answer = Outcome::accepted("open").encode_to_vec().into();
-        self.chat(None, ConversationId::direct(one, other), chat::Kind::Sides(chat::Sides { sides, answer_to: one.to_key(), answer }))
-    }
-
-    fn send(&mut self, from: UserId, conversation: ConversationId, send: chat::Send) -> Result<u64, Reason> {
-        let sent = accepted(self.chat(Some(from), conversation, chat::Kind::Send(send)))?;
-        Ok(SendMessageResponse::decode(sent).expect("a response").sequence)
-    }
-
-    fn mark_read(&mut self, user: UserId, conversation: ConversationId, sequence: u64) -> Result<u64, Reason> {
-        let kind = topic::Kind::MarkRead(topic::MarkRead { conversation: conversation.to_key(), sequence });
-        let answer = self.inbox(Some(user), topic::Payload { kind: Some(kind) }.encode_to_vec().into(), None);
-        Ok(MarkReadResponse::decode(accepted(answer)?).expect("a response").read)
-    }
-
-    fn update(&mut self, user: UserId, update: topic::Update) -> Result<Bytes, Reason> {
-        let kind = topic::Kind::Update(update);
-        accepted(self.inbox(Some(user), topic::Payload { kind: Some(kind) }.encode_to_vec().into(), None))
-    }
-
-    fn sides(&mut self, sides: Vec<chat::Side>) -> Option<Outcome> {
-        let of = |id: &Bytes| UserId::from_slice(id).expect("a user");
-        let conversation = ConversationId::direct(of(&sides[0].user), of(&sides[0].other));
-        self.chat(None, conversation, chat::Kind::Sides(chat::Sides { sides, ..chat::Sides::default() }))
-    }
-}
-
-fn accepted(outcome: Option<Outcome>) -> Result<Bytes, Reason> {
-    match outcome.and_then(|outcome| outcome.kind).expect("an answer") {
-        outcome::Kind::Accepted(answer) => Ok(answer),
-        outcome::Kind::Refused(refusal) => Err(Reason::from_number(refusal.reason).expect("a reason")),
-    }
-}
-
-fn side(user: UserId, other: UserId, version: u64, lists: bool, blocks: bool) -> chat::Side {
-    chat::Side { user: user.to_key(), other: other.to_key(), version, lists, blocks }
-}
-
-fn user(n: u8) -> UserId {
-    UserId::from_bytes([n; 16])
-}
-
-fn text(text: &str) -> chat::Send {
-    let content = Content { kind: Some(content::Kind::Text(Text { text: text.to_owned() })) };
-    chat::Send { content: content.encode_to_vec().into(), ..chat::Send::default() }
-}
-
-fn event(bytes: &Bytes) -> entry::Event {
-    Entry::decode(bytes.clone()).expect("an entry").event.expect("an event")
-}
+use self::world::{World, event, side, text, user};
 
 #[test]
 fn opens_once_when_both_list_each_other_and_answers_after_the_rows() {
@@ -280,6 +121,32 @@ fn every_recipient_is_told_the_same_bytes_that_are_stored() {
 }
 
 #[test]
+fn a_direct_message_costs_nothing_for_groups() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    world.send(a, conversation, text("hello")).expect("sent");
+    (world.fanned_out, world.written) = ((0, 0), 0);
+    world.emitted.clear();
+    world.send(b, conversation, text("hello")).expect("sent");
+    assert_eq!(world.written, 3, "the message, the sender's newest, the head");
+    assert!(world.fanned_out.0 <= 2 && world.fanned_out.0 == world.emitted.len(), "one record for each inbox partition");
+    for payload in &world.emitted {
+        let Some(topic::Kind::Message(message)) = &payload.kind else { panic!("{payload:?}") };
+        let plain = topic::Message {
+            conversation: message.conversation.clone(),
+            sequence: 2,
+            sender: b.to_key(),
+            recipients: message.recipients.clone(),
+            event: message.event.clone(),
+            ..topic::Message::default()
+        };
+        assert_eq!(*message, plain);
+    }
+}
+
+#[test]
 fn a_repeated_message_is_dropped_and_a_gap_is_reported() {
     let (a, b) = (user(1), user(2));
     let conversation = ConversationId::direct(a, b);
@@ -301,7 +168,7 @@ fn a_repeated_message_is_dropped_and_a_gap_is_reported() {
     }
     let irregular = world.announced.iter().filter_map(|told| match told {
         Announcement::Irregular(irregular) => Some(*irregular),
-        Announcement::Entry { .. } => None,
+        Announcement::Entry { .. } | Announcement::Recalled { .. } => None,
     });
     assert_eq!(irregular.collect::<Vec<_>>(), [Irregular::Repeated, Irregular::Repeated, Irregular::Gap]);
     assert_eq!(world.entries[&b].len(), 1 + 4);

@@ -6,6 +6,7 @@ use plaza_runtime::{
     config::{Problem, Problems, Sources, Validate, validate_table},
     shutdown::Limits,
 };
+use plaza_types::limits;
 use serde::{Deserialize, Serialize};
 
 /// The services there are, in the order in which they are named to the user.
@@ -13,6 +14,9 @@ pub const SERVICES: [&str; 5] = ["accounts", "graph", "chat", "moments", "gatewa
 
 /// What is logged: of the engine and the exporter only what needs attention.
 const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
+
+/// Members of a group at most: a state, and what one change of it says, must stay small.
+const GROUP_MEMBERS_MOST: u32 = 2000;
 
 /// Variables that are not keys.
 const RESERVED: &[&str] =
@@ -48,7 +52,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Embedded {
-    /// Partitions of each topic; fixed with the first start. 1 to 64.
+    /// Partitions of each topic; fixed with the first start. 1 to 64. Everything is written by one thread, so more of them share out nothing but
+    /// decisions, and cost a record more for each message between two.
     pub partitions: u32,
     /// Journal bytes before memory is written out; recovery reads up to this much. At least 16 MiB.
     pub journal_bytes: u64,
@@ -75,7 +80,7 @@ impl Default for Config {
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { partitions: 2, journal_bytes: 128 << 20, cache_bytes: 64 << 20 }
+        Self { partitions: 1, journal_bytes: 128 << 20, cache_bytes: 64 << 20 }
     }
 }
 
@@ -102,6 +107,7 @@ impl Validate for Config {
             ("accounts.password.queue_per_thread", password.queue_per_thread as u64, 1),
             ("graph.calls", self.graph.calls as u64, 1),
             ("chat.calls_under_way", self.chat.calls_under_way as u64, 1),
+            ("chat.group_members", u64::from(self.chat.group_members), limits::GROUP_SMALLEST as u64),
             ("moments.calls", self.moments.calls as u64, 1),
             ("moments.cached_edges", self.moments.cached_edges as u64, 1),
             ("moments.cached_settings", self.moments.cached_settings as u64, 1),
@@ -111,6 +117,9 @@ impl Validate for Config {
         ];
         for (key, _, least) in least.into_iter().filter(|(_, value, least)| value < least) {
             errors.push(Problem::new(key, format!("must be at least {least}")));
+        }
+        if self.chat.group_members > GROUP_MEMBERS_MOST {
+            errors.push(Problem::new("chat.group_members", format!("must be at most {GROUP_MEMBERS_MOST}")));
         }
         for (key, why) in self.gateway.violations() {
             errors.push(Problem::new(format!("gateway.{key}"), why));

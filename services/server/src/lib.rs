@@ -94,6 +94,7 @@ pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<
             store: Arc::new(plaza_chat::store::embedded::Embedded::open(&db)?),
             log: log.clone(),
             replies: replies.clone(),
+            peers: plaza_chat::Peers { graph: graph.clone() },
             clock: clock.clone(),
             rng: rng.clone(),
             supervisor: supervisor.clone(),

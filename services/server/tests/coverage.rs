@@ -34,6 +34,7 @@ struct World {
     stranger_device: String,
     poster: String,
     foreign_conversation: String,
+    foreign_group: String,
     foreign_post: String,
     foreign_comment: String,
 }
@@ -46,6 +47,7 @@ fn encoded(message: impl Message) -> Vec<u8> {
 fn cases(world: &World) -> Vec<Case> {
     use Foreign::{NoIds, Refused, Silent};
     let conversation_id = world.foreign_conversation.clone();
+    let group_id = world.foreign_group.clone();
     let user_id = world.stranger.clone();
     let bad_token = "0000".to_owned();
     let device = Some(accounts::Device { device_id: None, name: "d".into(), platform: "p".into() });
@@ -273,6 +275,206 @@ fn cases(world: &World) -> Vec<Case> {
             ],
             Refused(encoded(chat::ListMessagesRequest { conversation_id: conversation_id.clone(), ..Default::default() }), Code::NotFound),
         ),
+        case(
+            "/plaza.chat.v1.ChatService/RecallMessage",
+            vec![
+                encoded(chat::RecallMessageRequest { conversation_id: "x".into(), sequence: 1, ..Default::default() }),
+                encoded(chat::RecallMessageRequest { conversation_id: group_id.clone(), sequence: 0, ..Default::default() }),
+            ],
+            Refused(
+                encoded(chat::RecallMessageRequest { conversation_id: group_id.clone(), sequence: 1, ..Default::default() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/DeleteMessages",
+            vec![
+                encoded(chat::DeleteMessagesRequest { conversation_id: group_id.clone(), ..Default::default() }),
+                encoded(chat::DeleteMessagesRequest { conversation_id: group_id.clone(), sequences: vec![1; 101], ..Default::default() }),
+            ],
+            Refused(
+                encoded(chat::DeleteMessagesRequest { conversation_id: group_id.clone(), sequences: vec![1], ..Default::default() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/CreateGroup",
+            vec![
+                encoded(chat::CreateGroupRequest { title: "t".into(), ..Default::default() }),
+                encoded(chat::CreateGroupRequest { title: "t".repeat(65), user_ids: vec![user_id.clone()], ..Default::default() }),
+                encoded(chat::CreateGroupRequest { title: "t".into(), user_ids: vec![user_id.clone(); 500], ..Default::default() }),
+                encoded(chat::CreateGroupRequest { title: "t".into(), user_ids: vec!["x".into()], ..Default::default() }),
+            ],
+            Refused(
+                encoded(chat::CreateGroupRequest { title: "t".into(), user_ids: vec![user_id.clone()], request_id: new_id() }),
+                Code::InvalidArgument,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/GetGroup",
+            vec![
+                encoded(chat::GetGroupRequest { conversation_id: "x".into() }),
+                encoded(chat::GetGroupRequest { conversation_id: conversation_id.clone() }),
+            ],
+            Refused(encoded(chat::GetGroupRequest { conversation_id: group_id.clone() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/UpdateGroup",
+            vec![
+                encoded(chat::UpdateGroupRequest { conversation_id: group_id.clone(), title: "t".into(), ..Default::default() }),
+                encoded(chat::UpdateGroupRequest {
+                    conversation_id: group_id.clone(),
+                    update_mask: mask(&["title"]),
+                    ..Default::default()
+                }),
+            ],
+            Refused(
+                encoded(chat::UpdateGroupRequest {
+                    conversation_id: group_id.clone(),
+                    title: "t".into(),
+                    update_mask: mask(&["title"]),
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/ListMembers",
+            vec![
+                encoded(chat::ListMembersRequest { conversation_id: group_id.clone(), page_size: 201, ..Default::default() }),
+                encoded(chat::ListMembersRequest {
+                    conversation_id: group_id.clone(),
+                    page_token: bad_token.clone(),
+                    ..Default::default()
+                }),
+            ],
+            Refused(encoded(chat::ListMembersRequest { conversation_id: group_id.clone(), ..Default::default() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/AddMembers",
+            vec![
+                encoded(chat::AddMembersRequest { conversation_id: group_id.clone(), ..Default::default() }),
+                encoded(chat::AddMembersRequest { conversation_id: group_id.clone(), user_ids: vec!["x".into()], ..Default::default() }),
+            ],
+            Refused(
+                encoded(chat::AddMembersRequest {
+                    conversation_id: group_id.clone(),
+                    user_ids: vec![user_id.clone()],
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/RemoveMembers",
+            vec![
+                encoded(chat::RemoveMembersRequest { conversation_id: group_id.clone(), ..Default::default() }),
+                encoded(chat::RemoveMembersRequest { conversation_id: group_id.clone(), user_ids: vec!["x".into()], ..Default::default() }),
+            ],
+            Refused(
+                encoded(chat::RemoveMembersRequest {
+                    conversation_id: group_id.clone(),
+                    user_ids: vec![user_id.clone()],
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/LeaveGroup",
+            vec![
+                encoded(chat::LeaveGroupRequest { conversation_id: "x".into(), ..Default::default() }),
+                encoded(chat::LeaveGroupRequest { conversation_id: group_id.clone(), request_id: "x".into() }),
+            ],
+            Refused(encoded(chat::LeaveGroupRequest { conversation_id: group_id.clone(), ..Default::default() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/DissolveGroup",
+            vec![
+                encoded(chat::DissolveGroupRequest { conversation_id: "x".into(), ..Default::default() }),
+                encoded(chat::DissolveGroupRequest { conversation_id: group_id.clone(), request_id: "x".into() }),
+            ],
+            Refused(encoded(chat::DissolveGroupRequest { conversation_id: group_id.clone(), ..Default::default() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/SetRole",
+            vec![
+                encoded(chat::SetRoleRequest { conversation_id: group_id.clone(), user_id: user_id.clone(), ..Default::default() }),
+                encoded(chat::SetRoleRequest { conversation_id: group_id.clone(), user_id: "x".into(), role: 2, ..Default::default() }),
+            ],
+            Refused(
+                encoded(chat::SetRoleRequest {
+                    conversation_id: group_id.clone(),
+                    user_id: user_id.clone(),
+                    role: 2,
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/TransferOwnership",
+            vec![encoded(chat::TransferOwnershipRequest { conversation_id: group_id.clone(), user_id: "x".into(), ..Default::default() })],
+            Refused(
+                encoded(chat::TransferOwnershipRequest {
+                    conversation_id: group_id.clone(),
+                    user_id: user_id.clone(),
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/UpdateMyMembership",
+            vec![encoded(chat::UpdateMyMembershipRequest {
+                conversation_id: group_id.clone(),
+                nickname: "n".repeat(65),
+                ..Default::default()
+            })],
+            Refused(
+                encoded(chat::UpdateMyMembershipRequest { conversation_id: group_id.clone(), nickname: "n".into(), ..Default::default() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/ListInvitations",
+            vec![
+                encoded(chat::ListInvitationsRequest { page_size: 201, ..Default::default() }),
+                encoded(chat::ListInvitationsRequest { page_token: bad_token.clone(), ..Default::default() }),
+            ],
+            NoIds,
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/AnswerInvitation",
+            vec![encoded(chat::AnswerInvitationRequest { conversation_id: "x".into(), accept: true, ..Default::default() })],
+            Refused(
+                encoded(chat::AnswerInvitationRequest { conversation_id: group_id.clone(), accept: true, ..Default::default() }),
+                Code::NotFound,
+            ),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/ListJoinRequests",
+            vec![encoded(chat::ListJoinRequestsRequest { conversation_id: group_id.clone(), page_size: 201, ..Default::default() })],
+            Refused(encoded(chat::ListJoinRequestsRequest { conversation_id: group_id.clone(), ..Default::default() }), Code::NotFound),
+        ),
+        case(
+            "/plaza.chat.v1.ChatService/AnswerJoinRequest",
+            vec![encoded(chat::AnswerJoinRequestRequest {
+                conversation_id: group_id.clone(),
+                user_id: "x".into(),
+                accept: true,
+                ..Default::default()
+            })],
+            Refused(
+                encoded(chat::AnswerJoinRequestRequest {
+                    conversation_id: group_id.clone(),
+                    user_id: user_id.clone(),
+                    accept: true,
+                    ..Default::default()
+                }),
+                Code::NotFound,
+            ),
+        ),
         case("/plaza.chat.v1.ChatService/Sync", vec![encoded(chat::SyncRequest { cursor: 0, page_size: 201 })], NoIds),
         case(
             "/plaza.chat.v1.ChatService/ListConversations",
@@ -488,6 +690,7 @@ async fn every_method_refuses_what_it_must() -> anyhow::Result<()> {
     let world = World {
         stranger: hidden.user_id().into(),
         stranger_device: hidden.device_id().into(),
+        foreign_group: one.create_group("theirs", vec![other.user_id().to_owned()]).await?.conversation_id,
         poster: one.user_id().into(),
         foreign_conversation,
         foreign_post,

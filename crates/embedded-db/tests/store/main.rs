@@ -7,7 +7,9 @@ mod crash;
 mod last_write;
 mod lifecycle;
 mod order;
+mod power;
 mod reading;
+mod sequence;
 
 use std::{
     path::{Path, PathBuf},

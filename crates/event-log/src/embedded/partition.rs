@@ -4,17 +4,16 @@
 //! A record is in memory from the moment it has its offset until reads of the store see it, and longer as far as the limits allow. So every
 //! offset below the first one in memory is served by the store.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::OnceLock};
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use parking_lot::Mutex;
-use plaza_embedded_db::{Db, Keyspace, Position};
+use plaza_embedded_db::{Batch, Db, Position, Sequence};
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     db_error,
-    row::{self, Prefix, Unplaced},
+    row::{self, Unplaced},
 };
 use crate::{Error, Offset, Stored};
 
@@ -27,8 +26,9 @@ const OVERHEAD_BYTES: usize = 160;
 const READ_BYTES: usize = 1 << 20;
 
 pub(super) struct Partition {
-    prefix: Prefix,
-    rows: Keyspace,
+    name: String,
+    /// What the store has; created with the first record, for to create a keyspace takes many fsyncs and most topics may never have a record.
+    records: OnceLock<Sequence>,
     tail: Mutex<Tail>,
     grown: Notify,
 }
@@ -59,11 +59,11 @@ enum Found {
 }
 
 impl Partition {
-    /// Continues after the last record in the store.
-    pub(super) fn open(prefix: Prefix, rows: Keyspace) -> Result<Self, Error> {
-        let (start, end) = (row::key(prefix, 0), row::key(prefix, Offset::MAX));
-        let last = rows.last(&start, &end).map_err(db_error)?;
-        let last = last.map(|(key, row)| decode(&key, &row)).transpose()?;
+    /// Continues after the last record in the store, in the sequence of this name.
+    pub(super) fn open(db: &Db, name: String) -> Result<Self, Error> {
+        let records = OnceLock::new();
+        let last = if db.exists(&name) { in_store(&records, db, &name)?.last().map_err(db_error)? } else { None };
+        let last = last.map(|(offset, row)| decode(offset, &row)).transpose()?;
         let tail = Tail {
             end: last.as_ref().map_or(0, |last| last.offset + 1),
             last_appended: last.map_or(0, |last| last.appended),
@@ -71,11 +71,16 @@ impl Partition {
             bytes: 0,
             visible: Position::default(),
         };
-        Ok(Self { prefix, rows, tail: Mutex::new(tail), grown: Notify::new() })
+        Ok(Self { name, records, tail: Mutex::new(tail), grown: Notify::new() })
     }
 
-    /// Gives a record its place; called in the order of the journal. Returns the row to write.
-    pub(super) fn push(&self, position: Position, now: u64, record: Unplaced) -> (Bytes, Bytes) {
+    /// Where records are put. Blocks for the partition's very first one, while it is created.
+    pub(super) fn records(&self, db: &Db) -> Result<&Sequence, Error> {
+        in_store(&self.records, db, &self.name)
+    }
+
+    /// Gives a record its place; called in the order of the journal.
+    pub(super) fn push(&self, records: &Sequence, position: Position, now: u64, record: Unplaced, batch: &mut Batch) {
         let mut tail = self.tail.lock();
         let offset = tail.end;
         let appended = tail.last_appended.max(now);
@@ -85,7 +90,8 @@ impl Partition {
         tail.last_appended = appended;
         tail.bytes += bytes;
         tail.entries.push_back(Entry { stored, position, bytes });
-        (Bytes::copy_from_slice(&row::key(self.prefix, offset)), row)
+        drop(tail);
+        batch.append(records, offset, row);
     }
 
     /// Tells readers of what was pushed, and lets go of what need not be kept.
@@ -159,11 +165,11 @@ impl Partition {
 
     /// At most `max` records with `from <= offset < end` from the store.
     fn load(&self, from: Offset, end: Offset, max: usize) -> Result<Vec<Stored>, Error> {
-        let (start, end) = (row::key(self.prefix, from), row::key(self.prefix, end));
         let (mut records, mut bytes) = (Vec::new(), 0);
-        for found in self.rows.range(&start[..]..&end[..]).take(max) {
-            let (key, row) = found.map_err(db_error)?;
-            records.push(decode(&key, &row)?);
+        let Some(stored) = self.records.get().filter(|_| from < end) else { return Ok(records) };
+        for found in stored.range(from..=end - 1).map_err(db_error)?.take(max) {
+            let (offset, row) = found.map_err(db_error)?;
+            records.push(decode(offset, &row)?);
             bytes += row.len();
             if bytes > READ_BYTES {
                 break;
@@ -208,10 +214,21 @@ impl Tail {
     }
 }
 
-fn is_visible(db: &Db, position: Position) -> bool {
-    matches!(db.visible(position).now_or_never(), Some(Ok(())))
+fn in_store<'r>(records: &'r OnceLock<Sequence>, db: &Db, name: &str) -> Result<&'r Sequence, Error> {
+    match records.get() {
+        Some(records) => Ok(records),
+        None => {
+            let opened = db.sequence(name).map_err(db_error)?;
+            // Whoever else opened it in the meantime has the same.
+            Ok(records.get_or_init(|| opened))
+        }
+    }
 }
 
-fn decode(key: &[u8], row: &Bytes) -> Result<Stored, Error> {
-    row::decode(key, row).ok_or_else(|| Error::Fatal(format!("the row of key {key:02x?} is not a record of this version")))
+fn is_visible(db: &Db, position: Position) -> bool {
+    db.is_visible(position).unwrap_or(false)
+}
+
+fn decode(offset: Offset, row: &Bytes) -> Result<Stored, Error> {
+    row::decode(offset, row).ok_or_else(|| Error::Fatal(format!("what is stored at offset {offset} is not a record of this version")))
 }

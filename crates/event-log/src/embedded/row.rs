@@ -1,7 +1,6 @@
 //! The stored form of a record.
 //!
-//! The row's key is the topic's number (4 bytes), the partition (4) and the offset (8), all big-endian, so that a partition is one range of
-//! keys. The row is:
+//! A partition is a sequence of the store, and the offset is the entry's number. The entry is:
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -36,23 +35,6 @@ const KEY_LENGTH: usize = 9;
 const HEADER_COUNT: usize = 10;
 const FIXED: usize = 11;
 const PER_HEADER: usize = 3;
-
-/// What one partition's row keys begin with.
-pub(super) type Prefix = [u8; 8];
-
-pub(super) fn prefix(topic_number: u32, partition: u32) -> Prefix {
-    let mut prefix = [0; 8];
-    prefix[..4].copy_from_slice(&topic_number.to_be_bytes());
-    prefix[4..].copy_from_slice(&partition.to_be_bytes());
-    prefix
-}
-
-pub(super) fn key(prefix: Prefix, offset: Offset) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&prefix);
-    key[8..].copy_from_slice(&offset.to_be_bytes());
-    key
-}
 
 /// A record in its stored form, except for the append time, which is only known once it has its place.
 pub(super) struct Unplaced {
@@ -97,8 +79,7 @@ impl Unplaced {
 }
 
 /// The record in a row, as a view of it; `None` if the row was not written by this version or an older one.
-pub(super) fn decode(key: &[u8], row: &Bytes) -> Option<Stored> {
-    let offset = Offset::from_be_bytes(*key.last_chunk()?);
+pub(super) fn decode(offset: Offset, row: &Bytes) -> Option<Stored> {
     let appended = u64::from_be_bytes(row.get(TIME)?.try_into().ok()?);
     let layout = Layout::of(row)?;
     Some(Stored { offset, appended, record: layout.view(row) })
@@ -170,17 +151,17 @@ mod tests {
             record.headers.insert(0, ("unknown", Bytes::from_static(b"left out")));
             let (stored, row) = Unplaced::new(&record).unwrap().place(offset, appended);
             prop_assert_eq!(&stored, &Stored { offset, appended, record: sent });
-            prop_assert_eq!(decode(&super::key(prefix(1, 2), offset), &row), Some(stored));
+            prop_assert_eq!(decode(offset, &row), Some(stored));
         }
 
         #[test]
         fn no_bytes_make_it_panic(row in bytes(40)) {
             let mut row = row.to_vec();
-            decode(&key(prefix(1, 2), 3), &Bytes::from(row.clone()));
+            decode(3, &Bytes::from(row.clone()));
             if let Some(form) = row.first_mut() {
                 *form = FORM;
             }
-            decode(&key(prefix(1, 2), 3), &Bytes::from(row));
+            decode(3, &Bytes::from(row));
         }
     }
 

@@ -85,6 +85,18 @@ async fn a_topic_keeps_its_number_and_its_partition_count() {
 }
 
 #[tokio::test]
+async fn a_log_of_an_older_form_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = db(folder.path());
+    let mut batch = plaza_embedded_db::Batch::new();
+    let key = [&[0; 4], TOPIC.0.as_bytes()].concat();
+    batch.insert(&db.keyspace(KEYSPACE).unwrap(), key, [1_u32.to_be_bytes(), 2_u32.to_be_bytes()].concat());
+    db.visible(db.enqueue(batch)).await.unwrap();
+    let refusal = EmbeddedLog::open(&db, &[(TOPIC, 2)], || 7).err().unwrap();
+    assert!(refusal.to_string().ends_with("is not a topic of this version"), "{refusal}");
+}
+
+#[tokio::test]
 async fn append_times_never_go_back() {
     let folder = tempfile::tempdir().unwrap();
     for (now, expected) in [(1000, 1000), (10, 1000), (1001, 1001)] {

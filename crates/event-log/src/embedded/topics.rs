@@ -1,7 +1,8 @@
 //! The topics in the store, and what can never change about them: number and partition count.
 //!
-//! They are rows of the log's own keyspace, under topic number 0, which no topic has: the key is four zero bytes and the name, the row is
-//! number and partition count, 4 bytes each, big-endian.
+//! They are rows of the log's own keyspace: the key is four zero bytes and the name, the row is number and partition count, 4 bytes each,
+//! big-endian, and the form in which its records are stored. A row without it is of a version whose records this one does not find: the folder
+//! is refused.
 
 use plaza_embedded_db::{Batch, Db, Keyspace};
 
@@ -9,6 +10,8 @@ use super::db_error;
 use crate::{Error, Topic};
 
 const PREFIX: [u8; 4] = [0; 4];
+/// Each partition is a sequence of the store.
+const FORM: u8 = 2;
 
 /// The topics' numbers, in the order given. The rows of new topics are queued, so they are in the journal before any record.
 pub(super) fn register(db: &Db, rows: &Keyspace, topics: &[(Topic, u32)]) -> Result<Vec<u32>, Error> {
@@ -34,7 +37,7 @@ pub(super) fn register(db: &Db, rows: &Keyspace, topics: &[(Topic, u32)]) -> Res
             }
             None => {
                 last += 1;
-                batch.insert(rows, key, [last.to_be_bytes(), partitions.to_be_bytes()].concat());
+                batch.insert(rows, key, [&last.to_be_bytes()[..], &partitions.to_be_bytes(), &[FORM]].concat());
                 last
             }
         };
@@ -47,7 +50,8 @@ pub(super) fn register(db: &Db, rows: &Keyspace, topics: &[(Topic, u32)]) -> Res
 }
 
 fn decode(key: &[u8], row: &[u8]) -> Result<(u32, u32), Error> {
-    let parts = row.split_first_chunk().and_then(|(number, rest)| Some((*number, rest.try_into().ok()?)));
+    let of_this_form = row.strip_suffix(&[FORM]).and_then(|row| row.split_first_chunk());
+    let parts = of_this_form.and_then(|(number, rest)| Some((*number, rest.try_into().ok()?)));
     let (number, partitions) = parts.ok_or_else(|| Error::Fatal(format!("the row of key {key:02x?} is not a topic of this version")))?;
     Ok((u32::from_be_bytes(number), u32::from_be_bytes(partitions)))
 }

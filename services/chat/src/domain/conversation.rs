@@ -1,7 +1,14 @@
 //! The conversation processor: who may write, and the one order of messages that everybody sees. It knows its members and how the two of a
-//! direct conversation stand to each other because graph tells it; it never asks.
+//! direct conversation stand to each other because graph tells it; it never asks. A group is the same with more members, and its changes have
+//! their places in the same order.
 
-use std::sync::Arc;
+mod delivery;
+mod group;
+mod recall;
+mod roster;
+pub mod row;
+
+use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use plaza_event_log::Topic;
@@ -9,20 +16,37 @@ use plaza_processor::{Effects, Emission, Envelope, Input, Key, Machine, Outcome,
 use plaza_proto::chat::v1::SendMessageResponse;
 use plaza_topics::{
     CHAT, INBOX,
-    conversation::{Kind, Payload, Send, Side, Sides},
+    conversation::{Kind, Payload, Send, Sides},
     inbox,
 };
-use plaza_types::{ClientId, ConversationId, Reason, UserId, partition};
+use plaza_types::{ClientId, ConversationId, Reason, UserId};
 use prost::Message as _;
 use smallvec::{SmallVec, smallvec};
 
+use self::{
+    delivery::Delivery,
+    roster::{Role, Roster},
+};
 use super::event;
+pub use group::Changed;
+pub use row::Row;
 
 /// The machine. Knows the number of inbox partitions, because it addresses them.
 #[derive(Debug)]
 pub struct Conversations {
     /// How many partitions the inbox topic has.
     pub inbox_partitions: u32,
+}
+
+/// What readers are told: a message was taken back. A replay tells it again, before anybody finds the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub sequence: u64,
+    /// What is left of it, as a stored message is encoded.
+    pub event: Bytes,
 }
 
 /// What is kept of a conversation.
@@ -33,7 +57,7 @@ pub struct State {
 }
 
 /// Changes with every message.
-#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 struct Recent {
     /// The newest sequence.
     #[prost(uint64, tag = "1")]
@@ -41,100 +65,27 @@ struct Recent {
     /// When that was, microseconds.
     #[prost(uint64, tag = "2")]
     time: u64,
+    /// How many of the sequences are changes of the group and no messages.
+    #[prost(uint64, tag = "3")]
+    notices: u64,
+    /// The messages taken back most recently: each is told once.
+    #[prost(uint64, repeated, tag = "4")]
+    recalled: Vec<u64>,
+    /// The newest message that calls everybody.
+    #[prost(message, optional, tag = "5")]
+    called: Option<CalledAll>,
 }
 
-/// Who is in it.
+/// A message that calls everybody.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Roster {
-    /// Whether it was ever opened; until then it does not exist for anybody.
-    #[prost(bool, tag = "1")]
-    open: bool,
-    /// The members; of a direct conversation its two sides.
-    #[prost(message, repeated, tag = "2")]
-    members: Vec<Member>,
-}
-
-/// A member, and for a direct conversation how this one stands to the other.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Member {
-    #[prost(bytes = "bytes", tag = "1")]
-    user: Bytes,
-    #[prost(uint64, tag = "2")]
-    version: u64,
-    #[prost(bool, tag = "3")]
-    lists: bool,
-    #[prost(bool, tag = "4")]
-    blocks: bool,
-}
-
-/// A row that readers see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Row {
-    /// A message, as [`event::message`] encodes it.
-    Message {
-        /// Where.
-        conversation: ConversationId,
-        /// Its number.
-        sequence: u64,
-        /// What everybody is told.
-        event: Bytes,
-    },
-    /// A member's newest message: tells a reader whether that member's own count of sends is complete.
-    Sent {
-        /// Where.
-        conversation: ConversationId,
-        /// Who.
-        user: UserId,
-        /// The newest sequence of this sender.
-        sequence: u64,
-    },
-    /// The watermark: everything up to it can be read. Written after the messages.
-    Head {
-        /// Where.
-        conversation: ConversationId,
-        /// The newest sequence.
-        head: u64,
-        /// When that was, microseconds.
-        time: u64,
-    },
-}
-
-impl Roster {
-    fn has(&self, user: &[u8]) -> bool {
-        self.members.iter().any(|member| member.user == user)
-    }
-
-    /// Whether the two list each other and neither blocks.
-    fn friends(&self) -> bool {
-        self.listed() && self.members.iter().all(|member| !member.blocks)
-    }
-
-    fn listed(&self) -> bool {
-        self.members.len() == 2 && self.members.iter().all(|member| member.lists)
-    }
-
-    /// Takes what is newer. `None` when nothing changes.
-    fn merged(&self, conversation: ConversationId, sides: &[Side]) -> Option<Self> {
-        let mut merged = None;
-        for side in sides {
-            let pair = UserId::from_slice(&side.user).zip(UserId::from_slice(&side.other));
-            if pair.is_none_or(|(user, other)| ConversationId::direct(user, other) != conversation) {
-                continue;
-            }
-            let roster: &mut Self = merged.get_or_insert_with(|| self.clone());
-            let place = roster.members.iter().position(|member| member.user == side.user).unwrap_or_else(|| {
-                roster.members.push(Member { user: Bytes::copy_from_slice(&side.user), ..Member::default() });
-                roster.members.len() - 1
-            });
-            let known = &mut roster.members[place];
-            if side.version > known.version {
-                known.version = side.version;
-                known.lists = side.lists;
-                known.blocks = side.blocks;
-            }
-        }
-        merged.filter(|merged| merged != self)
-    }
+struct CalledAll {
+    #[prost(uint64, tag = "1")]
+    sequence: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    sender: Bytes,
+    /// The newest such message before it by somebody else; 0 for none.
+    #[prost(uint64, tag = "3")]
+    before: u64,
 }
 
 impl Conversations {
@@ -184,21 +135,31 @@ impl Conversations {
 
     fn send(&self, input: &Input<'_, Payload>, conversation: ConversationId, send: &Send, state: &mut State, effects: &mut Effects<Self>) {
         let asked = UserId::from_slice(&input.envelope.caller).zip(ClientId::from_slice(&input.envelope.request));
-        let roster = &state.roster;
-        let Some((sender, client)) = asked.filter(|(sender, _)| roster.open && roster.has(sender.as_bytes())) else {
+        let roster = Arc::clone(&state.roster);
+        let member = roster.member(&input.envelope.caller).filter(|_| roster.open);
+        let Some(((sender, client), member)) = asked.zip(member) else {
             return refuse(effects, Reason::NotFound, "conversation", "no such conversation");
         };
-        if !roster.friends() {
-            return refuse(effects, Reason::NotAContact, "conversation", "the two are not in each other's lists");
+        match &roster.group {
+            None if roster.friends() => {}
+            None => return refuse(effects, Reason::NotAContact, "conversation", "the two are not in each other's lists"),
+            Some(group) if group.dissolved => return refuse(effects, Reason::GroupDissolved, "conversation", "the group is dissolved"),
+            Some(_) => {}
         }
-        if !send.quote.is_empty() && !(1..=state.recent.head).contains(&send.quoted) {
+        if !send.quote.is_empty() && !(member.joined_at + 1..=state.recent.head).contains(&send.quoted) {
             return refuse(effects, Reason::InvalidArgument, "quote.sequence", "no such message in the conversation");
         }
         if !send.mentions.iter().all(|user| roster.has(user)) {
             return refuse(effects, Reason::InvalidArgument, "mentions", "not a member of the conversation");
         }
+        if send.mentions_all && roster.group.is_none() {
+            return refuse(effects, Reason::InvalidArgument, "mentions_all", "only in a group");
+        }
+        if send.mentions_all && member.role() < Role::Admin {
+            return refuse(effects, Reason::RoleRequired, "mentions_all", "only owner and admins call everybody");
+        }
         let sequence = state.recent.head + 1;
-        state.recent = Recent { head: sequence, time: input.time };
+        (state.recent.head, state.recent.time) = (sequence, input.time);
         let event = event::message(&event::Message {
             conversation,
             sequence,
@@ -208,54 +169,33 @@ impl Conversations {
             content: &send.content,
             quote: &send.quote,
             mentions: &send.mentions,
+            mentions_all: send.mentions_all,
         });
-        self.fan_out(conversation, sequence, sender, send, &event, &state.roster, effects);
+        let delivery = Delivery { sender: Some(sender), mentions: &send.mentions, ..Delivery::of(conversation, sequence, &event) };
+        self.deliver(&roster, delivery, effects);
         effects.row(Row::Message { conversation, sequence, event });
         effects.row(Row::Sent { conversation, user: sender, sequence });
+        if send.mentions_all {
+            effects.row(state.call_everybody(conversation, sender));
+        }
         effects.row(Row::Head { conversation, head: sequence, time: input.time });
         let response =
             SendMessageResponse { conversation_id: conversation.to_string(), sequence, sent_at: Some(event::timestamp(input.time)) };
         effects.reply(Outcome::accepted(response.encode_to_vec()), ReplyWhen::Decided);
     }
+}
 
-    /// One record for each inbox partition that has members.
-    #[expect(clippy::too_many_arguments, reason = "one message taken apart, used once")]
-    fn fan_out(
-        &self,
-        conversation: ConversationId,
-        sequence: u64,
-        sender: UserId,
-        send: &Send,
-        event: &Bytes,
-        roster: &Roster,
-        effects: &mut Effects<Self>,
-    ) {
-        let mut parts: SmallVec<[(u32, Vec<Bytes>); 2]> = SmallVec::new();
-        for member in &roster.members {
-            let partition = partition::of(&member.user, self.inbox_partitions);
-            match parts.iter_mut().find(|(known, _)| *known == partition) {
-                Some((_, users)) => users.push(member.user.clone()),
-                None => parts.push((partition, vec![member.user.clone()])),
-            }
-        }
-        for (partition, recipients) in parts {
-            let called = |user: &&Bytes| **user != sender.as_bytes()[..] && recipients.contains(*user);
-            let message = inbox::Message {
-                conversation: conversation.to_key(),
-                sequence,
-                sender: sender.to_key(),
-                event: event.clone(),
-                mentioned: send.mentions.iter().filter(called).cloned().collect(),
-                recipients,
-            };
-            effects.emit(Emission {
-                topic: INBOX,
-                key: Bytes::new(),
-                partition: Some(partition),
-                payload: inbox::Payload { kind: Some(inbox::Kind::Message(message)) }.encode_to_vec().into(),
-                carry_reply: false,
-            });
-        }
+impl State {
+    /// The message at the head calls everybody.
+    fn call_everybody(&mut self, conversation: ConversationId, sender: UserId) -> Row {
+        let sequence = self.recent.head;
+        let before = match &self.recent.called {
+            Some(last) if last.sender == sender.as_bytes()[..] => last.before,
+            Some(last) => last.sequence,
+            None => 0,
+        };
+        self.recent.called = Some(CalledAll { sequence, sender: sender.to_key(), before });
+        Row::CalledAll { conversation, sequence, sender, before }
     }
 }
 
@@ -263,10 +203,11 @@ impl Machine for Conversations {
     type Payload = Payload;
     type State = State;
     type Row = Row;
-    type Announcement = ();
+    type Announcement = Recalled;
 
     const NAME: &'static str = "conversation";
     const TOPIC: Topic = CHAT;
+    const RULES: RangeInclusive<u32> = super::RULES;
 
     fn keys(&self, record_key: &Bytes, _: &Envelope, _: &Payload) -> SmallVec<[Key; 4]> {
         match ConversationId::from_slice(record_key) {
@@ -281,6 +222,8 @@ impl Machine for Conversations {
         match &input.payload.kind {
             Some(Kind::Send(send)) => self.send(&input, conversation, send, state, effects),
             Some(Kind::Sides(sides)) => self.sides(conversation, sides, state, effects),
+            Some(Kind::Recall(recall)) => self.recall(&input, conversation, recall, state, effects),
+            Some(kind) => group::decide(self, &input, conversation, kind, state, effects),
             None => {}
         }
     }

@@ -2,7 +2,10 @@
 //! one inbox to the next. A stored message is kept in the same form, so nothing is decoded between the decision and the device.
 
 use bytes::Bytes;
-use plaza_proto::chat::v1::{ConversationChanged, ConversationKind, Entry, MembershipChanged, ProfileChanged, ReadChanged, entry::Event};
+use plaza_proto::chat::v1::{
+    self as proto, ConversationChanged, ConversationKind, Entry, GroupInvitation, GroupJoinRequest, MembershipChanged, MessageRecalled,
+    MessagesDeleted, NoticeKind, ProfileChanged, ReadChanged, SystemNotice, entry::Event,
+};
 use plaza_types::{ClientId, ConversationId, UserId, id};
 use prost::{
     Message as _,
@@ -32,6 +35,8 @@ pub struct Message<'a> {
     pub quote: &'a [u8],
     /// Users called, 16 bytes each.
     pub mentions: &'a [Bytes],
+    /// Everybody is called.
+    pub mentions_all: bool,
 }
 
 /// The event of a message. Content and quote go in as they are: decoding them to encode them again would be most of the cost.
@@ -53,6 +58,9 @@ pub fn message(message: &Message<'_>) -> Bytes {
     for user in message.mentions.iter().filter_map(|user| UserId::from_slice(user)) {
         text(8, &user, &mut buffer);
     }
+    if message.mentions_all {
+        prost::encoding::bool::encode(10, &true, &mut buffer);
+    }
     let length = (buffer.len() - HEADER) as u64;
     let start = HEADER - 1 - encoded_len_varint(length);
     let mut header = &mut buffer[start..HEADER];
@@ -69,8 +77,91 @@ pub fn joined<'a>(conversation: ConversationId, users: impl Iterator<Item = &'a 
         conversation_id: conversation.to_string(),
         kind: kind(conversation).into(),
         joined: joined.collect(),
-        left: Vec::new(),
+        ..MembershipChanged::default()
     }))
+}
+
+/// A group changed, at a place of its own in the order.
+#[must_use]
+pub fn notice(conversation: ConversationId, sequence: u64, time: u64, notice: SystemNotice) -> Bytes {
+    let (joined, left) = match notice.kind() {
+        NoticeKind::Created => (std::iter::once(&notice.actor_id).chain(&notice.user_ids).cloned().collect(), Vec::new()),
+        NoticeKind::Joined => (notice.user_ids.clone(), Vec::new()),
+        NoticeKind::Left => (Vec::new(), vec![notice.actor_id.clone()]),
+        NoticeKind::Removed => (Vec::new(), notice.user_ids.clone()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    encode(Event::MembershipChanged(MembershipChanged {
+        conversation_id: conversation.to_string(),
+        kind: kind(conversation).into(),
+        joined,
+        left,
+        sequence,
+        notice: Some(notice),
+        changed_at: Some(timestamp(time)),
+    }))
+}
+
+/// What is left of a message that was taken back.
+#[must_use]
+pub fn emptied(conversation: ConversationId, sequence: u64, sender: UserId, client: &str, time: u64) -> Bytes {
+    encode(Event::Message(proto::Message {
+        conversation_id: conversation.to_string(),
+        sequence,
+        sender_id: sender.to_string(),
+        client_message_id: client.to_owned(),
+        sent_at: Some(timestamp(time)),
+        recalled: true,
+        ..proto::Message::default()
+    }))
+}
+
+/// A message was taken back.
+#[must_use]
+pub fn recalled(conversation: ConversationId, sequence: u64) -> Bytes {
+    encode(Event::MessageRecalled(MessageRecalled { conversation_id: conversation.to_string(), sequence }))
+}
+
+/// The user is invited to a group, or no longer.
+#[must_use]
+pub fn invitation(conversation: ConversationId, title: &str, inviter: &[u8], pending: bool) -> Bytes {
+    let (conversation_id, title) = (conversation.to_string(), title.to_owned());
+    encode(Event::GroupInvitation(GroupInvitation { conversation_id, title, inviter_id: person(inviter), pending }))
+}
+
+/// Somebody is to be added to a group.
+#[must_use]
+pub fn join_request(conversation: ConversationId, users: &[Bytes], inviter: &[u8]) -> Bytes {
+    let user_ids = users.iter().map(|user| person(user)).collect();
+    encode(Event::GroupJoinRequest(GroupJoinRequest { conversation_id: conversation.to_string(), user_ids, inviter_id: person(inviter) }))
+}
+
+/// The user deleted messages.
+#[must_use]
+pub fn deleted(conversation: ConversationId, sequences: &[u64]) -> Bytes {
+    encode(Event::MessagesDeleted(MessagesDeleted { conversation_id: conversation.to_string(), sequences: sequences.to_vec() }))
+}
+
+/// An event without what a user deleted: the place, the sender and the time stay. `None` when nothing of it is to be left out.
+#[must_use]
+pub fn without_content(event: &Bytes) -> Option<Bytes> {
+    match Entry::decode(event.clone()).ok()?.event? {
+        Event::Message(message) => Some(encode(Event::Message(proto::Message {
+            content: None,
+            quote: None,
+            mentions: Vec::new(),
+            mentions_all: false,
+            deleted: true,
+            ..message
+        }))),
+        _ => None,
+    }
+}
+
+/// A user's id as text; empty for what is none.
+#[must_use]
+pub fn person(user: &[u8]) -> String {
+    UserId::from_slice(user).map(|user| user.to_string()).unwrap_or_default()
 }
 
 /// The user read on, on some device.
@@ -132,7 +223,7 @@ fn text(tag: u32, id: &impl std::fmt::Display, buffer: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use plaza_proto::chat::v1::{self as proto, content};
+    use plaza_proto::chat::v1::content;
 
     use super::*;
 
@@ -152,6 +243,7 @@ mod tests {
                 content: &content.encode_to_vec(),
                 quote: &quote.encode_to_vec(),
                 mentions: &[user(2).to_key()],
+                mentions_all: length == 100,
             });
             let expected = proto::Message {
                 conversation_id: conversation.to_string(),
@@ -162,6 +254,8 @@ mod tests {
                 content: Some(content),
                 quote: Some(quote),
                 mentions: vec![user(2).to_string()],
+                mentions_all: length == 100,
+                ..proto::Message::default()
             };
             let entry = Entry { cursor: 0, event: Some(Event::Message(expected)) };
             assert_eq!(Entry::decode(event), Ok(entry));

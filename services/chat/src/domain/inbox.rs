@@ -5,6 +5,8 @@
 mod cursor;
 mod member;
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use plaza_event_log::Topic;
 use plaza_processor::{Effects, Emission, Envelope, Input, Key, Machine, Outcome, ReplyWhen, StateRow};
@@ -113,6 +115,15 @@ pub enum Row {
         /// How far.
         reading: Reading,
     },
+    /// A message that a user deleted for themself.
+    Deleted {
+        /// The user.
+        user: UserId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The message.
+        sequence: u64,
+    },
 }
 
 /// What the live side is told.
@@ -128,6 +139,15 @@ pub enum Announcement {
         event: Bytes,
         /// Which message it is, if it is one.
         message: Option<(ConversationId, u64)>,
+    },
+    /// A message was taken back.
+    Recalled {
+        /// Where.
+        conversation: ConversationId,
+        /// Its number there.
+        sequence: u64,
+        /// What is left of it, as a stored message is encoded.
+        event: Bytes,
     },
     /// A sequence that should not have come.
     Irregular(Irregular),
@@ -160,6 +180,9 @@ fn at_user(user: UserId, payload: &Payload, cursors: &mut Cursors, effects: &mut
     match &payload.kind {
         Some(Kind::Message(message)) => {
             let Some(conversation) = ConversationId::from_slice(&message.conversation) else { return };
+            if message.joined.iter().any(|joined| *joined == user.as_bytes()[..]) {
+                cursors.begin(conversation, message.sequence.saturating_sub(1));
+            }
             if let Some(irregular) = cursors.follow(conversation, message.sequence) {
                 effects.announce(Announcement::Irregular(irregular));
                 if irregular == Irregular::Repeated {
@@ -167,6 +190,19 @@ fn at_user(user: UserId, payload: &Payload, cursors: &mut Cursors, effects: &mut
                 }
             }
             enter(user, cursors, &message.event, Some((conversation, message.sequence)), effects);
+            if let Some(answer) = super::conversation::decoded(&message.answer).filter(|_| message.answer_to == user.as_bytes()[..]) {
+                effects.reply(answer, ReplyWhen::Written);
+            }
+        }
+        Some(Kind::Told(told)) => {
+            if let Some((conversation, recalled)) =
+                told.recalled.as_ref().and_then(|recalled| Some((ConversationId::from_slice(&recalled.conversation)?, recalled)))
+            {
+                // Before the entry: whoever is told of it must not read the message any more.
+                let (sequence, event) = (recalled.sequence, recalled.event.clone());
+                effects.announce(Announcement::Recalled { conversation, sequence, event });
+            }
+            enter(user, cursors, &told.event, None, effects);
         }
         Some(Kind::Event(event)) => enter(user, cursors, &event.event, None, effects),
         Some(Kind::Opened(opened)) => {
@@ -177,7 +213,7 @@ fn at_user(user: UserId, payload: &Payload, cursors: &mut Cursors, effects: &mut
                 enter(user, cursors, &opened.event, None, effects);
             }
         }
-        Some(Kind::MarkRead(_) | Kind::Update(_)) | None => {}
+        Some(Kind::MarkRead(_) | Kind::Update(_) | Kind::Delete(_)) | None => {}
     }
 }
 
@@ -191,18 +227,48 @@ struct AtMember<'a> {
 
 impl AtMember<'_> {
     fn apply(&mut self, input: &Input<'_, Payload>) {
-        let joined = self.member.membership.joined();
+        let known = self.member.membership.known();
         match &input.payload.kind {
             Some(Kind::Opened(opened)) => self.opened(opened, input.time),
-            Some(Kind::Message(message)) if joined => self.message(message),
-            Some(Kind::MarkRead(mark)) if joined => self.mark_read(mark.sequence),
-            Some(Kind::Update(update)) if joined => self.update(update),
-            Some(Kind::MarkRead(_) | Kind::Update(_)) => {
+            Some(Kind::Message(message)) if message.sender.is_empty() => self.changed(message, input.time),
+            Some(Kind::Message(message)) if known => self.message(message),
+            Some(Kind::MarkRead(mark)) if known => self.mark_read(mark.sequence),
+            Some(Kind::Update(update)) if known => self.update(update),
+            Some(Kind::Delete(delete)) if known => self.delete(&delete.sequences),
+            Some(Kind::MarkRead(_) | Kind::Update(_) | Kind::Delete(_)) => {
                 let refusal = Outcome::refused(Reason::NotFound, "conversation", "no such conversation");
                 self.effects.reply(refusal, ReplyWhen::Decided);
             }
-            Some(Kind::Message(_) | Kind::Event(_)) | None => {}
+            Some(Kind::Message(_) | Kind::Event(_) | Kind::Told(_)) | None => {}
         }
+    }
+
+    /// The user's time in a group begins or ends.
+    fn changed(&mut self, message: &inbox::Message, time: u64) {
+        let is_among = |users: &[Bytes]| users.iter().any(|user| *user == self.user.as_bytes()[..]);
+        let (joins, leaves) = (is_among(&message.joined), is_among(&message.left));
+        let membership = &mut self.member.membership;
+        if joins {
+            let joined_at = message.sequence.saturating_sub(1);
+            membership.joined(joined_at, time);
+            self.member.reading.move_to(joined_at);
+            self.write_reading();
+        } else if leaves {
+            membership.leave(message.sequence, time, message.by_themselves, &message.title);
+        }
+        self.write_membership();
+    }
+
+    fn delete(&mut self, sequences: &[u64]) {
+        let membership = &self.member.membership;
+        let sequences: Vec<u64> = sequences.iter().copied().filter(|sequence| membership.covers(*sequence)).collect();
+        for sequence in &sequences {
+            self.effects.row(Row::Deleted { user: self.user, conversation: self.conversation, sequence: *sequence });
+        }
+        if !sequences.is_empty() {
+            self.tell(event::deleted(self.conversation, &sequences));
+        }
+        self.effects.reply(Outcome::accepted(Bytes::new()), ReplyWhen::Written);
     }
 
     fn opened(&mut self, opened: &Opened, time: u64) {
@@ -280,6 +346,7 @@ impl Machine for Inboxes {
 
     const NAME: &'static str = "inbox";
     const TOPIC: Topic = INBOX;
+    const RULES: RangeInclusive<u32> = super::RULES;
 
     fn keys(&self, _: &Bytes, envelope: &Envelope, payload: &Payload) -> SmallVec<[Key; 4]> {
         let mut keys = SmallVec::new();
@@ -289,16 +356,18 @@ impl Machine for Inboxes {
             Some(Kind::Message(message)) => {
                 keys.extend(message.recipients.iter().map(user_key));
                 let sender = message.recipients.iter().find(|user| **user == message.sender);
-                let touched = sender.into_iter().chain(&message.mentioned);
+                let touched = sender.into_iter().chain(&message.mentioned).chain(&message.joined).chain(&message.left);
                 keys.extend(touched.map(|user| member_key(user, &message.conversation)));
             }
             Some(Kind::Event(event)) => keys.push(user_key(&event.user)),
+            Some(Kind::Told(told)) => keys.extend(told.users.iter().map(user_key)),
             Some(Kind::Opened(opened)) => {
                 keys.push(member_key(&opened.user, &opened.conversation));
                 keys.push(user_key(&opened.user));
             }
             Some(Kind::MarkRead(mark)) => keys.push(member_key(&envelope.caller, &mark.conversation)),
             Some(Kind::Update(update)) => keys.push(member_key(&envelope.caller, &update.conversation)),
+            Some(Kind::Delete(delete)) => keys.push(member_key(&envelope.caller, &delete.conversation)),
             None => {}
         }
         keys

@@ -1,9 +1,10 @@
 //! What one link is told and has not read yet. Bounded: a session whose entry does not fit is told to catch up from the store instead, so a
 //! slow gateway costs neither memory nor anybody's time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use plaza_proto::chat::v1::{Behind, LinkResponse, Live, Told, told};
 use plaza_runtime::CancellationToken;

@@ -7,13 +7,10 @@
 //! announces the one after the next. Behind that stands a last guard: a session counts cursors itself, and is sent to the store when one
 //! is missing.
 
-use std::{
-    collections::{HashMap, hash_map},
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{collections::hash_map, hash::BuildHasher, sync::Arc};
 
 use bytes::Bytes;
+use foldhash::{HashMap, fast::RandomState};
 use parking_lot::Mutex;
 use plaza_processor::StoreError;
 use plaza_proto::chat::v1::{Attached, Behind, told::Told};
@@ -128,7 +125,7 @@ impl Sessions {
     /// None attached. `partitions` is the number of inbox partitions.
     pub(crate) fn new(partitions: u32) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
-        Self { shards, hasher: RandomState::new(), partitions }
+        Self { shards, hasher: RandomState::default(), partitions }
     }
 
     fn shard(&self, user: UserId) -> &Mutex<Shard> {

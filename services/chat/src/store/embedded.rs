@@ -2,15 +2,18 @@
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
-//! | `chat.messages` | conversation, sequence | the event |
+//! | `chat.messages` | conversation, sequence; the same and `r` | the event; what is left of it |
 //! | `chat.entries` | user, cursor | a tag, then conversation and sequence or the event |
 //! | `chat.marks` | conversation; user; conversation and user | head and time; head; newest own sequence |
 //! | `chat.members` | user, conversation, `m` or `r` | `Membership`, `Reading` |
+
+mod groups;
 
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use plaza_embedded_db::{Batch, Db, Keyspace};
 use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed, embedded::StateTables};
 use plaza_types::{ConversationId, UserId};
@@ -26,6 +29,8 @@ const MESSAGE: u8 = 0;
 const EVENT: u8 = 1;
 const MEMBERSHIP: u8 = b'm';
 const READING: u8 = b'r';
+/// Follows a message's key where the message was taken back, so that one range read finds both.
+const RECALLED: u8 = b'r';
 
 /// The tables.
 #[derive(Debug)]
@@ -35,6 +40,39 @@ pub struct Embedded {
     entries: Keyspace,
     marks: Keyspace,
     members: Keyspace,
+    groups: groups::Tables,
+}
+
+/// A row that is written again and again; the last write wins.
+#[derive(PartialEq, Eq, Hash)]
+enum Rewritten {
+    Sent(ConversationId, UserId),
+    Head(ConversationId),
+    InboxHead(UserId),
+    Membership(UserId, ConversationId),
+    Reading(UserId, ConversationId),
+}
+
+/// What a batch has already, newest first. A busy conversation's rows come many times in one batch, and only the newest of each counts.
+struct Put {
+    /// As of when.
+    rewritten: HashMap<Rewritten, u64>,
+    /// Messages whose content must not come back.
+    recalled: HashSet<(ConversationId, u64)>,
+}
+
+impl Put {
+    /// Whether the batch has a later write of the row; if not, it is going to have this one.
+    fn is_superseded(&mut self, name: Rewritten, time: u64) -> bool {
+        let latest = self.rewritten.entry(name).or_insert(time);
+        let superseded = *latest > time;
+        *latest = time.max(*latest);
+        superseded
+    }
+
+    fn is_recalled(&self, conversation: ConversationId, sequence: u64) -> bool {
+        !self.recalled.is_empty() && self.recalled.contains(&(conversation, sequence))
+    }
 }
 
 impl Embedded {
@@ -49,13 +87,31 @@ impl Embedded {
             entries: db.range_keyspace("chat.entries").map_err(failed)?,
             marks: db.keyspace("chat.marks").map_err(failed)?,
             members: db.keyspace("chat.members").map_err(failed)?,
+            groups: groups::Tables::open(db)?,
         })
     }
 
-    fn put_conversation(&self, batch: &mut Batch, row: &Timed<conversation::Row>) {
+    fn put_conversation(&self, batch: &mut Batch, put: &mut Put, row: &Timed<conversation::Row>) {
+        let rewritten = match &row.row {
+            conversation::Row::Sent { conversation, user, .. } => Some(Rewritten::Sent(*conversation, *user)),
+            conversation::Row::Head { conversation, .. } => Some(Rewritten::Head(*conversation)),
+            // Written once, or seldom.
+            _ => None,
+        };
+        if rewritten.is_some_and(|name| put.is_superseded(name, row.time)) {
+            return;
+        }
         match &row.row {
+            conversation::Row::Message { conversation, sequence, .. } if put.is_recalled(*conversation, *sequence) => {}
             conversation::Row::Message { conversation, sequence, event } => {
                 batch.insert(&self.messages, numbered(conversation.as_bytes(), *sequence), event.clone());
+            }
+            conversation::Row::Recalled { conversation, sequence, event } => {
+                put.recalled.insert((*conversation, *sequence));
+                let mut key = numbered(conversation.as_bytes(), *sequence);
+                batch.insert(&self.messages, key.clone(), event.clone());
+                key.push(RECALLED);
+                batch.insert(&self.messages, key, event.clone());
             }
             conversation::Row::Sent { conversation, user, sequence } => {
                 batch.upsert_at(&self.marks, joined(conversation.as_bytes(), user.as_bytes()), row.time, sequence.to_be_bytes());
@@ -64,10 +120,20 @@ impl Embedded {
                 let value = [head.to_be_bytes(), time.to_be_bytes()].concat();
                 batch.upsert_at(&self.marks, conversation.to_key(), row.time, value);
             }
+            _ => self.groups.put_conversation(batch, row),
         }
     }
 
-    fn put_inbox(&self, batch: &mut Batch, row: &Timed<inbox::Row>) {
+    fn put_inbox(&self, batch: &mut Batch, put: &mut Put, row: &Timed<inbox::Row>) {
+        let rewritten = match &row.row {
+            inbox::Row::Entry { .. } | inbox::Row::Deleted { .. } => None,
+            inbox::Row::Head { user, .. } => Some(Rewritten::InboxHead(*user)),
+            inbox::Row::Membership { user, conversation, .. } => Some(Rewritten::Membership(*user, *conversation)),
+            inbox::Row::Reading { user, conversation, .. } => Some(Rewritten::Reading(*user, *conversation)),
+        };
+        if rewritten.is_some_and(|name| put.is_superseded(name, row.time)) {
+            return;
+        }
         match &row.row {
             inbox::Row::Entry { user, cursor, reference } => {
                 let value = match reference {
@@ -87,6 +153,7 @@ impl Embedded {
             inbox::Row::Reading { user, conversation, reading } => {
                 batch.upsert_at(&self.members, member_key(*user, *conversation, READING), row.time, reading.encode_to_vec());
             }
+            inbox::Row::Deleted { .. } => self.groups.put_inbox(batch, row),
         }
     }
 
@@ -117,7 +184,18 @@ impl Store for Embedded {
     }
 
     async fn messages(&self, conversation: ConversationId, sequences: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
-        self.range(&self.messages, conversation.as_bytes(), sequences)
+        let prefix = conversation.as_bytes();
+        let (first, mut last) = (numbered(prefix, *sequences.start()), numbered(prefix, *sequences.end()));
+        last.push(RECALLED);
+        let mut messages: Vec<(u64, Bytes)> = Vec::new();
+        for row in self.messages.range(&first[..]..=&last[..]) {
+            let (key, event) = row.map_err(failed)?;
+            let sequence = key.slice(prefix.len()..).try_get_u64().map_err(malformed)?;
+            // What is left of a message comes after it.
+            messages.pop_if(|(last, _)| *last == sequence);
+            messages.push((sequence, event));
+        }
+        Ok(messages)
     }
 
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Head>, StoreError> {
@@ -196,7 +274,8 @@ macro_rules! processor_store {
                 rows: &[Timed<$row>],
                 remembered: &[Timed<Remembered>],
             ) -> Result<(), StoreError> {
-                self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, row)).await
+                let mut put = Put { rewritten: HashMap::with_capacity(rows.len()), recalled: HashSet::default() };
+                self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, &mut put, row)).await
             }
         }
     };
@@ -234,4 +313,31 @@ fn failed(error: plaza_embedded_db::Error) -> StoreError {
 
 fn malformed(what: impl std::fmt::Display) -> StoreError {
     StoreError { message: format!("malformed row: {what}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use plaza_embedded_db::Options;
+    use plaza_processor::{Machine as _, Store as _};
+
+    use super::*;
+    use crate::domain::conversation::Conversations;
+
+    #[tokio::test]
+    async fn a_message_sent_and_taken_back_in_one_batch_leaves_no_content_on_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(folder.path(), Options::default()).expect("a store");
+        let store = Embedded::open(&db).expect("tables");
+        let user = |n| UserId::from_bytes([n; 16]);
+        let conversation = ConversationId::direct(user(1), user(2));
+        let row = |time, row| Timed { time, row };
+        let rows = [
+            row(1, conversation::Row::Message { conversation, sequence: 1, event: Bytes::from_static(b"secret") }),
+            row(2, conversation::Row::Recalled { conversation, sequence: 1, event: Bytes::from_static(b"gone") }),
+            row(3, conversation::Row::Message { conversation, sequence: 2, event: Bytes::from_static(b"stays") }),
+        ];
+        store.write_rows(Conversations::NAME, &rows, &[]).await.expect("written");
+        let stored: Vec<_> = store.messages.range(..).map(|row| row.expect("a row").1).collect();
+        assert_eq!(stored, [&b"gone"[..], b"gone", b"stays"]);
+    }
 }

@@ -1,6 +1,8 @@
 //! The whole service in this process, on an embedded log and store, reached through the generated client.
 #![expect(dead_code, reason = "each test file uses its part")]
 
+mod contacts;
+
 use std::{sync::Arc, time::Duration};
 
 use plaza_chat::{Built, Config, Deps, store::embedded::Embedded};
@@ -32,6 +34,7 @@ pub(crate) struct Server {
     replies: Arc<Replies>,
     pub(crate) supervisor: Supervisor,
     pub(crate) rng: Rng,
+    pub(crate) contacts: contacts::Contacts,
     folder: Option<TempDir>,
 }
 
@@ -45,6 +48,10 @@ impl Server {
     }
 
     async fn on(folder: TempDir, config: Config) -> Self {
+        Self::among(folder, config, contacts::Contacts::default()).await
+    }
+
+    async fn among(folder: TempDir, config: Config, contacts: contacts::Contacts) -> Self {
         let (clock, rng, supervisor) = (Clock::system(), Rng::system(), Supervisor::new());
         let db = Db::open(folder.path(), Options::default()).expect("a store");
         let time = clock.clone();
@@ -55,6 +62,7 @@ impl Server {
             store: Arc::new(Embedded::open(&db).expect("tables")),
             log: Arc::clone(&log),
             replies: Arc::clone(&replies),
+            peers: plaza_chat::Peers { graph: contacts.peer() },
             clock,
             rng: rng.clone(),
             supervisor: supervisor.clone(),
@@ -63,7 +71,7 @@ impl Server {
         };
         let Built { routes } = plaza_chat::build(config, deps).await.expect("built");
         let peer = Peer::in_process(stack("chat", routes, &StackDeps { metrics: RpcMetrics::new() }));
-        Self { peer, log, replies, supervisor, rng, folder: Some(folder) }
+        Self { peer, log, replies, supervisor, rng, contacts, folder: Some(folder) }
     }
 
     /// Ends the service in order and starts it again on the same folder.
@@ -72,8 +80,9 @@ impl Server {
         let (ask, signals) = Signals::manual();
         ask.send(()).await.expect("asked");
         shutdown::run(&self.supervisor, Limits::default(), signals).await.expect("no task failed");
+        let contacts = self.contacts.clone();
         drop(self);
-        Self::on(folder, Config::default()).await
+        Self::among(folder, Config::default(), contacts).await
     }
 
     pub(crate) fn client(&self) -> ChatServiceClient<Peer> {

@@ -1,7 +1,6 @@
 //! All open streams of this gateway, and what they have in common: the link to the owners of inboxes, the limits, the end.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use parking_lot::RwLock;
 use plaza_proto::{
     chat::v1::{self as chat, Ask, Told, ask, told},

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt as _};
 use plaza_proto::chat::v1::{Ask, LinkRequest, live_service_client::LiveServiceClient};
-use plaza_rpc::Peer;
+use plaza_rpc::{Peer, values};
 use plaza_runtime::Rng;
 use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
@@ -43,9 +43,9 @@ pub(crate) async fn keep(hub: &Hub, chat: &Peer, rng: &Rng) {
 async fn carry(hub: &Hub, chat: &Peer) -> Result<(), Status> {
     let (link, asks) = mpsc::unbounded_channel();
     let mut client = LiveServiceClient::new(chat.clone()).max_decoding_message_size(FRAME_BYTES);
-    let mut told = client.link(Asks(asks)).await?.into_inner();
+    let mut told = values::responded(client.link(values::request(Asks(asks))).await?);
     hub.linked(link);
-    while let Some(response) = told.message().await? {
+    while let Some(response) = told.try_next().await? {
         for told in response.told {
             hub.told(told);
         }

@@ -57,10 +57,22 @@ pub struct Membership {
     /// What the user has begun to write.
     #[prost(string, tag = "7")]
     pub draft: String,
+    /// Messages above this sequence are after the user's time; `None` while the user is in.
+    #[prost(uint64, optional, tag = "8")]
+    pub left_at: Option<u64>,
+    /// When that was, microseconds.
+    #[prost(uint64, tag = "9")]
+    pub left: u64,
+    /// Left by themself: the conversation is not listed any more.
+    #[prost(bool, tag = "10")]
+    pub gone: bool,
+    /// The title of the group when the user left.
+    #[prost(string, tag = "11")]
+    pub title: String,
 }
 
 impl Reading {
-    /// How many messages of others are above the read position, when the newest one is `head`.
+    /// How many places above the read position are not taken by the user's own messages, when the newest one is `head`.
     #[must_use]
     pub fn unread(&self, head: u64) -> u64 {
         let own = |run: &Run| (run.last.min(head) + 1).saturating_sub(run.first.max(self.read + 1));
@@ -113,8 +125,8 @@ impl Reading {
 }
 
 impl Membership {
-    /// Whether the user is in.
-    pub(super) fn joined(&self) -> bool {
+    /// Whether the user is in, or was.
+    pub(super) fn known(&self) -> bool {
         self.since != 0
     }
 
@@ -127,8 +139,32 @@ impl Membership {
     /// The user comes in, or in again: settings stay.
     pub(super) fn open(&mut self, opened: &Opened, time: u64) {
         self.peer = Bytes::copy_from_slice(&opened.peer);
-        self.joined_at = opened.joined_at;
-        self.since = time;
+        self.joined(opened.joined_at, time);
+    }
+
+    /// The user's time begins after this sequence, whatever was before.
+    pub(super) fn joined(&mut self, joined_at: u64, time: u64) {
+        (self.joined_at, self.since) = (joined_at, time);
+        (self.left_at, self.left, self.gone) = (None, 0, false);
+        self.title.clear();
+    }
+
+    /// The user's time ends with this sequence.
+    pub(super) fn leave(&mut self, sequence: u64, time: u64, gone: bool, title: &str) {
+        (self.left_at, self.left, self.gone) = (Some(sequence), time, gone);
+        title.clone_into(&mut self.title);
+    }
+
+    /// The newest sequence of the user's time, when the conversation's is `head`.
+    #[must_use]
+    pub fn last(&self, head: u64) -> u64 {
+        self.left_at.map_or(head, |left_at| left_at.min(head))
+    }
+
+    /// Whether a sequence belongs to the user's time.
+    #[must_use]
+    pub fn covers(&self, sequence: u64) -> bool {
+        sequence > self.joined_at && self.left_at.is_none_or(|left_at| sequence <= left_at)
     }
 
     /// Takes what is named; false when nothing changes.

@@ -93,6 +93,6 @@ reasons! {
     OwnerStays = "OWNER_STAYS", 33;
     /// The message was sent too long ago.
     TooLate = "TOO_LATE", 34;
-    /// Only its sender takes a message back.
+    /// Only its sender takes a message back, and only its author and the post's delete a comment.
     NotTheSender = "NOT_THE_SENDER", 35;
 }

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     commands::{Asker, Change, Commands, fingerprint, store},
-    domain::post::{CommentId, PostId},
+    domain::post::PostId,
     form::{self, Posting},
     returning::Returning,
     store::Position,
@@ -127,9 +127,10 @@ impl MomentsService for Api {
         let (id, reply_to, request_id) = form::commenting(&message)?;
         let mut sight = self.view.sight(asker.user).await;
         self.view.post(&mut sight, id).await?;
-        if reply_to > 0 && !self.view.sees(&mut sight, CommentId { post: id, number: reply_to }).await? {
-            return Err(ApiError::not_found("comment").into());
-        }
+        let reply_to = match reply_to {
+            None => 0,
+            Some(comment) => self.view.seen_comment(&mut sight, comment).await?.ok_or_else(|| ApiError::not_found("comment"))?,
+        };
         let fingerprint = fingerprint("comment", &CommentRequest { request_id: String::new(), ..message.clone() });
         let kind = Kind::Comment(Comment { post: id.request_key(), text: message.text, reply_to });
         decode(self.commands.call(asker, Change { author: id.author, id: Some(request_id), fingerprint, kind }).await?)
@@ -141,11 +142,10 @@ impl MomentsService for Api {
         let (comment, id) = form::comment_and_id(&message.comment_id, &message.request_id)?;
         let mut sight = self.view.sight(asker.user).await;
         let seen = self.view.seen(&mut sight, &[comment.post]).await?;
-        if seen.is_empty() || !self.view.may_delete(&mut sight, comment).await? {
-            return Err(ApiError::not_found("comment").into());
-        }
+        let number = if seen.is_empty() { None } else { self.view.to_delete(&mut sight, comment).await? };
+        let number = number.ok_or_else(|| ApiError::not_found("comment"))?;
         let fingerprint = fingerprint("delete comment", &DeleteCommentRequest { request_id: String::new(), ..message.clone() });
-        let kind = Kind::DeleteComment(DeleteComment { post: comment.post.request_key(), number: comment.number });
+        let kind = Kind::DeleteComment(DeleteComment { post: comment.post.request_key(), number });
         decode(self.commands.call(asker, Change { author: comment.post.author, id, fingerprint, kind }).await?)
     }
 
@@ -157,7 +157,7 @@ impl MomentsService for Api {
         let query = format!("comments on {id}");
         let after = match message.page_token.as_str() {
             "" => 0,
-            token => number(&self.tokens.open(user, &query, token)?)?,
+            token => time(&self.tokens.open(user, &query, token)?)?,
         };
         let mut sight = self.view.sight(user).await;
         self.view.post(&mut sight, id).await?;
@@ -240,8 +240,8 @@ impl Api {
     }
 }
 
-fn number(position: &[u8]) -> Result<u32, ApiError> {
-    position.try_into().map(u32::from_be_bytes).map_err(|_| ApiError::internal())
+fn time(position: &[u8]) -> Result<u64, ApiError> {
+    position.try_into().map(u64::from_be_bytes).map_err(|_| ApiError::internal())
 }
 
 fn decode<M: prost::Message + Default>(answer: Bytes) -> Result<Response<M>, Status> {

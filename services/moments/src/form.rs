@@ -119,8 +119,8 @@ fn named(violations: Violations, kind: AudienceKind, field: &str, people: &Peopl
     (violations, audience, users)
 }
 
-/// A comment: its post, the number of the comment it answers or 0, and its request.
-pub(crate) fn commenting(request: &CommentRequest) -> Result<(PostId, u32, ClientId), ApiError> {
+/// A comment: its post, the comment it answers, and its request.
+pub(crate) fn commenting(request: &CommentRequest) -> Result<(PostId, Option<CommentId>, ClientId), ApiError> {
     let (id, request_id) = (request.post_id.parse::<PostId>(), ClientId::parse(&request.request_id));
     let reply_to = request.reply_to.as_ref().map(|comment| comment.parse::<CommentId>()).transpose();
     let same = match (&id, &reply_to) {
@@ -134,7 +134,7 @@ pub(crate) fn commenting(request: &CommentRequest) -> Result<(PostId, u32, Clien
         .check(characters <= COMMENT && !request.text.trim().is_empty(), "text", format!("1 to {COMMENT} characters"))
         .finish()?;
     match (id, reply_to, request_id) {
-        (Ok(post), Ok(reply_to), Ok(request_id)) => Ok((post, reply_to.map_or(0, |comment| comment.number), request_id)),
+        (Ok(post), Ok(reply_to), Ok(request_id)) => Ok((post, reply_to, request_id)),
         // Whatever did not parse was noted.
         _ => Err(ApiError::internal()),
     }

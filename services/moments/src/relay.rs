@@ -131,7 +131,7 @@ impl Relay {
         // Nothing follows from a record that is none of ours.
         let Some((post, actor, act, time)) = act else { return Ok(Vec::new()) };
         let notice = Notice { time, post, kind: Kind::try_from(act.kind).unwrap_or(Kind::Unspecified), actor, number: act.number };
-        self.wait_for(&notice).await?;
+        let notice = Notice { time: self.wait_for(&notice).await?, ..notice };
         let mut told = Vec::new();
         for (index, recipient) in (0..).zip(&act.recipients) {
             let Some(user) = UserId::from_slice(recipient) else { continue };
@@ -153,25 +153,28 @@ impl Relay {
         Ok(told)
     }
 
-    /// An act can be told before its rows can be read.
-    async fn wait_for(&self, notice: &Notice) -> Result<(), StoreError> {
+    /// An act can be told before its rows can be read. Gives its time: that of a like given again meanwhile is later, and as nobody is told of
+    /// that one anew, it is told now.
+    async fn wait_for(&self, notice: &Notice) -> Result<u64, StoreError> {
         for _ in 0..LOOKS {
             let written = match notice.kind {
-                Kind::Mention | Kind::Unspecified => self.view.store.posts(&[notice.post]).await?.iter().any(Option::is_some),
+                Kind::Mention | Kind::Unspecified => {
+                    self.view.store.posts(&[notice.post]).await?.iter().any(Option::is_some).then_some(notice.time)
+                }
                 Kind::Like | Kind::Comment | Kind::Reply => {
                     let engagements = self.view.store.engagements(&[notice.post]).await?;
-                    engagements.iter().any(|engagement| match notice.kind {
-                        Kind::Like => engagement.likes.iter().any(|like| like.user() == Some(notice.actor)),
-                        _ => engagement.comments.len() >= notice.number as usize,
+                    engagements.iter().find_map(|engagement| match notice.kind {
+                        Kind::Like => engagement.likes.iter().find(|like| like.user() == Some(notice.actor)).map(|like| like.time),
+                        _ => engagement.comment(notice.number).map(|_| notice.time),
                     })
                 }
             };
-            if written {
-                break;
+            if let Some(time) = written {
+                return Ok(time);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        Ok(())
+        Ok(notice.time)
     }
 }
 

@@ -82,7 +82,10 @@ impl Sight {
         match notice.kind {
             Kind::Unspecified => false,
             Kind::Mention => true,
-            Kind::Like => self.likes(notice.post, &engagement.likes).iter().any(|(user, _)| *user == notice.actor),
+            // A like given again was told at its own time.
+            Kind::Like => {
+                self.likes(notice.post, &engagement.likes).iter().any(|(user, like)| *user == notice.actor && like.time == notice.time)
+            }
             Kind::Comment | Kind::Reply => comments.binary_search(&notice.number).is_ok(),
         }
     }
@@ -173,47 +176,46 @@ impl View {
 
     async fn comments(&self, id: PostId, engagement: &Engagement, numbers: &[u32]) -> Result<Vec<api::PostComment>, Status> {
         let words = self.store.words(id, numbers).await.map_err(store)?;
-        let comment = |(number, words): (&u32, String)| {
-            let comment = engagement.comments.get(*number as usize - 1)?;
-            Some(emit::comment(CommentId { post: id, number: *number }, comment, words))
-        };
+        let comment = |(number, words): (&u32, String)| emit::comment(id, engagement, *number, words);
         Ok(numbers.iter().zip(words).filter_map(comment).collect())
     }
 
-    /// At most `limit` of the comments on a post that its viewer sees, those behind a number, and whether there are more.
+    /// At most `limit` of the comments on a post that its viewer sees, those later than a time, and the time behind which there are more. No
+    /// two comments on a post are of the same time, and the viewer is told it anyway: a number would count those that are hidden.
     pub(crate) async fn page_of_comments(
         &self,
         sight: &mut Sight,
         id: PostId,
-        after: u32,
+        after: u64,
         limit: usize,
-    ) -> Result<(Vec<api::PostComment>, Option<u32>), Status> {
+    ) -> Result<(Vec<api::PostComment>, Option<u64>), Status> {
         let engagement = self.engagements(sight, &[id]).await?.pop().unwrap_or_default();
         let mut numbers = sight.comments(id, &engagement);
-        numbers.retain(|number| *number > after);
+        let time = |number: &u32| engagement.comment(*number).map(|comment| comment.time);
+        numbers.retain(|number| time(number) > Some(after));
         let more = numbers.len() > limit;
         numbers.truncate(limit);
-        let next = numbers.last().copied().filter(|_| more);
+        let next = numbers.last().filter(|_| more).and_then(time);
         Ok((self.comments(id, &engagement, &numbers).await?, next))
     }
 
-    /// Whether the viewer of a post may delete a comment there, as far as it is not for the post to decide: the viewer sees it, or it was
-    /// deleted and the viewer may be the one who did.
-    pub(crate) async fn may_delete(&self, sight: &mut Sight, comment: CommentId) -> Result<bool, Status> {
-        let engagement = self.engagements(sight, &[comment.post]).await?.pop().unwrap_or_default();
-        let Some(found) = comment.number.checked_sub(1).and_then(|place| engagement.comments.get(place as usize)) else { return Ok(false) };
-        let deleted = found.deleted && (comment.post.author == sight.viewer || found.user() == Some(sight.viewer));
-        Ok(deleted || self.sees_comment(sight, comment, &engagement))
+    /// The number of a comment that the viewer of its post sees, or that was deleted and the viewer may be the one who did. Whether the viewer
+    /// may delete it is for the post to decide.
+    pub(crate) async fn to_delete(&self, sight: &mut Sight, id: CommentId) -> Result<Option<u32>, Status> {
+        let engagement = self.engagements(sight, &[id.post]).await?.pop().unwrap_or_default();
+        let may_have = |number: &u32| {
+            let deleted = engagement.comment(*number).is_some_and(|comment| comment.deleted);
+            deleted && [id.post.author, id.user].contains(&sight.viewer)
+        };
+        let seen = |number: &u32| sight.comments(id.post, &engagement).binary_search(number).is_ok();
+        Ok(engagement.number_of(id).filter(|number| may_have(number) || seen(number)))
     }
 
-    fn sees_comment(&self, sight: &Sight, comment: CommentId, engagement: &Engagement) -> bool {
-        sight.comments(comment.post, engagement).binary_search(&comment.number).is_ok()
-    }
-
-    /// Whether the viewer of a post sees a comment there.
-    pub(crate) async fn sees(&self, sight: &mut Sight, comment: CommentId) -> Result<bool, Status> {
-        let engagement = self.engagements(sight, &[comment.post]).await?.pop().unwrap_or_default();
-        Ok(self.sees_comment(sight, comment, &engagement))
+    /// The number of a comment that the viewer of its post sees.
+    pub(crate) async fn seen_comment(&self, sight: &mut Sight, id: CommentId) -> Result<Option<u32>, Status> {
+        let engagement = self.engagements(sight, &[id.post]).await?.pop().unwrap_or_default();
+        let seen = sight.comments(id.post, &engagement);
+        Ok(engagement.number_of(id).filter(|number| seen.binary_search(number).is_ok()))
     }
 
     /// Those of the notices that the viewer may know, in the same order, each with its place among those given.

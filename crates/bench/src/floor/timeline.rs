@@ -64,7 +64,7 @@ fn post_as_read() -> moments::Post {
     let id = "0".repeat(69);
     let like = moments::PostLike { user_id: plaza_client::new_id(), created: now };
     let comment = moments::PostComment {
-        comment_id: format!("{id}-00000001"),
+        comment_id: format!("{id}-{}", "0".repeat(65)),
         post_id: id.clone(),
         user_id: plaza_client::new_id(),
         text: crate::moments::comment_text(),

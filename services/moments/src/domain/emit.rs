@@ -13,8 +13,8 @@ use prost::Message as _;
 use prost_types::Timestamp;
 
 use super::{
-    engagement::Comment,
-    post::{CommentId, Post, PostId},
+    engagement::{Comment, Engagement},
+    post::{Post, PostId},
     posts::Recent,
 };
 
@@ -88,18 +88,19 @@ fn audience(audience: &moments::Audience) -> api::Audience {
     api::Audience { kind: Some(kind) }
 }
 
-/// A comment as it is shown.
+/// A comment on a post as it is shown; its number is not. `None` if there is none.
 #[must_use]
-pub fn comment(id: CommentId, comment: &Comment, text: String) -> api::PostComment {
-    let reply_to = Some(comment.reply_to).filter(|number| *number > 0);
-    api::PostComment {
-        comment_id: id.to_string(),
-        post_id: id.post.to_string(),
-        user_id: comment.user().map(|user| user.to_string()).unwrap_or_default(),
+pub fn comment(post: PostId, engagement: &Engagement, number: u32, text: String) -> Option<api::PostComment> {
+    let comment = engagement.comment(number)?;
+    let id = |comment: &Comment| comment.id(post).map(|id| id.to_string());
+    Some(api::PostComment {
+        comment_id: id(comment)?,
+        post_id: post.to_string(),
+        user_id: comment.user()?.to_string(),
         text,
-        reply_to: reply_to.map(|number| CommentId { number, ..id }.to_string()),
+        reply_to: engagement.comment(comment.reply_to).and_then(id),
         created: Some(timestamp(comment.time)),
-    }
+    })
 }
 
 /// A time at the edge.

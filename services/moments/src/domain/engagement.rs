@@ -2,7 +2,9 @@
 //! row of a chunk is rewritten whole, so what one like costs does not grow with the number of likes.
 
 use bytes::Bytes;
-use plaza_types::UserId;
+use plaza_types::{ClientId, UserId};
+
+use super::post::{CommentId, PostId};
 
 /// Likes or comments of one row.
 pub const CHUNK: usize = 128;
@@ -16,7 +18,7 @@ pub struct Like {
     /// Since when, microseconds.
     #[prost(fixed64, tag = "2")]
     pub time: u64,
-    /// No longer. The place stays: who likes again is told to nobody again.
+    /// No longer. The place stays: devices are not told again of who likes again.
     #[prost(bool, tag = "3")]
     pub gone: bool,
 }
@@ -36,6 +38,9 @@ pub struct Comment {
     /// Deleted.
     #[prost(bool, tag = "4")]
     pub deleted: bool,
+    /// The request that made it, 16 bytes: with the user its id on the post.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub request: Bytes,
 }
 
 impl Like {
@@ -51,6 +56,12 @@ impl Comment {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         UserId::from_slice(&self.user)
+    }
+
+    /// Its id, on its post.
+    #[must_use]
+    pub fn id(&self, post: PostId) -> Option<CommentId> {
+        Some(CommentId { post, user: self.user()?, request: ClientId::from_slice(&self.request)? })
     }
 }
 
@@ -68,6 +79,18 @@ impl Engagement {
     pub fn actors(&self) -> impl Iterator<Item = UserId> {
         let likers = self.likes.iter().filter(|like| !like.gone).filter_map(Like::user);
         likers.chain(self.comments.iter().filter_map(Comment::user))
+    }
+
+    /// The comment of a number; there is none of 0.
+    #[must_use]
+    pub fn comment(&self, number: u32) -> Option<&Comment> {
+        self.comments.get(number.checked_sub(1)? as usize)
+    }
+
+    /// The number of the comment with an id.
+    #[must_use]
+    pub fn number_of(&self, id: CommentId) -> Option<u32> {
+        (1..).zip(&self.comments).find(|(_, comment)| comment.id(id.post) == Some(id)).map(|(number, _)| number)
     }
 }
 

@@ -11,6 +11,9 @@ use plaza_types::{ClientId, UserId};
 #[error("not {0}")]
 pub struct NotAnId(pub &'static str);
 
+/// Characters of a post's id.
+const POST_TEXT: usize = 65;
+
 /// A post: its author, and the author's request that made it. As text 65 characters: both in hexadecimal digits, with a hyphen between.
 /// The author in it finds the partition; it is no proof that there is such a post.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,13 +24,17 @@ pub struct PostId {
     pub request: ClientId,
 }
 
-/// A comment: its post, and its number there from 1 on. As text the post's and, after another hyphen, the number.
+/// A comment: its post, who made it, and by which request. As text 131 characters: the post's, and after another hyphen the rest in the same
+/// form. No number: it would tell how many comments there are that its reader may not see. Whose it is belongs to it, because two people can
+/// choose the same request id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommentId {
     /// The post.
     pub post: PostId,
-    /// The number.
-    pub number: u32,
+    /// Who made it.
+    pub user: UserId,
+    /// By which request.
+    pub request: ClientId,
 }
 
 impl PostId {
@@ -68,23 +75,29 @@ fn digits(text: &str) -> Option<[u8; 16]> {
     u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
 }
 
+fn parse(text: &str) -> Option<(UserId, ClientId)> {
+    let (user, request) = text.split_once('-')?;
+    let request = ClientId::from_bytes(digits(request)?);
+    // Of another version no request is taken, so nothing has such an id.
+    (request.as_bytes()[6] >> 4 == 7).then_some((UserId::from_bytes(digits(user)?), request))
+}
+
+fn write(f: &mut fmt::Formatter<'_>, user: UserId, request: ClientId) -> fmt::Result {
+    let number = |bytes: &[u8; 16]| u128::from_be_bytes(*bytes);
+    write!(f, "{:032x}-{:032x}", number(user.as_bytes()), number(request.as_bytes()))
+}
+
 impl FromStr for PostId {
     type Err = NotAnId;
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let parse = || {
-            let (author, request) = text.split_once('-')?;
-            let request = ClientId::from_bytes(digits(request)?);
-            // Of another version no request is taken, so no post has such an id.
-            (request.as_bytes()[6] >> 4 == 7).then_some(Self { author: UserId::from_bytes(digits(author)?), request })
-        };
-        parse().ok_or(NotAnId("a post id"))
+        let (author, request) = parse(text).ok_or(NotAnId("a post id"))?;
+        Ok(Self { author, request })
     }
 }
 
 impl fmt::Display for PostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = |bytes: &[u8; 16]| u128::from_be_bytes(*bytes);
-        write!(f, "{:032x}-{:032x}", number(self.author.as_bytes()), number(self.request.as_bytes()))
+        write(f, self.author, self.request)
     }
 }
 
@@ -97,18 +110,19 @@ impl fmt::Debug for PostId {
 impl FromStr for CommentId {
     type Err = NotAnId;
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let parse = || {
-            let (post, number) = text.rsplit_once('-')?;
-            let canonical = number.bytes().all(|digit| digit.is_ascii_digit()) && !number.starts_with('0');
-            Some(Self { post: post.parse().ok()?, number: number.parse().ok().filter(|_| canonical)? })
+        let parsed = || {
+            let (post, rest) = text.split_at_checked(POST_TEXT)?;
+            let (user, request) = parse(rest.strip_prefix('-')?)?;
+            Some(Self { post: post.parse().ok()?, user, request })
         };
-        parse().ok_or(NotAnId("a comment id"))
+        parsed().ok_or(NotAnId("a comment id"))
     }
 }
 
 impl fmt::Display for CommentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.post, self.number)
+        write!(f, "{}-", self.post)?;
+        write(f, self.user, self.request)
     }
 }
 
@@ -166,16 +180,21 @@ mod tests {
         let id = post(9);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(PostId::from_slice(&id.to_bytes()), Some(id));
-        let comment = CommentId { post: id, number: 120 };
+        let comment = CommentId { post: id, user: UserId::from_bytes([7; 16]), request: ClientId::new(1_700_000_000_000_000, [3; 10]) };
         assert_eq!(comment.to_string().parse(), Ok(comment));
         let text = id.to_string();
         let version_4 = format!("{}-{}", &text[..32], "6ba7b81091144d1180b400c04fd430c8");
         for bad in ["", "-", "x", &text[1..], &text.to_uppercase(), &text.replace('-', "+"), &format!("+{}", &text[1..]), &version_4] {
             assert!(bad.parse::<PostId>().is_err(), "{bad}");
         }
-        for bad in ["", "0", "01", "-1", "+1", "1x", "4294967296", "1 "] {
+        let rest = &comment.to_string()[66..];
+        for bad in
+            ["", "1", &rest[1..], &rest.replace('-', "+"), &rest.to_uppercase(), &version_4, &format!("{rest}0"), &format!("{rest}-1")]
+        {
             assert!(format!("{text}-{bad}").parse::<CommentId>().is_err(), "{bad}");
         }
+        assert!(format!("{text}+{rest}").parse::<CommentId>().is_err());
+        assert!("ü".repeat(65).parse::<CommentId>().is_err(), "no place to split");
         assert!(text.parse::<CommentId>().is_err(), "a post is no comment");
         assert!(comment.to_string().parse::<PostId>().is_err(), "a comment is no post");
     }

@@ -12,7 +12,7 @@ use super::{
     COMMENTS, LIKES, PARTICIPANTS, RECENT, emit,
     engagement::{CHUNK, Comment, Like, chunk},
     notice::{Kind, Notice},
-    post::{CommentId, Post, PostId},
+    post::{Post, PostId},
     posts::{OfPost, Posts, Recent, Row},
 };
 
@@ -101,7 +101,7 @@ impl AtPost<'_> {
             Some(_) if self.post.deleted => self.refuse_missing("post"),
             Some(Command::Like(_)) => self.like(caller),
             Some(Command::Unlike(_)) => self.unlike(caller),
-            Some(Command::Comment(comment)) => self.comment(caller, comment),
+            Some(Command::Comment(comment)) => self.comment(caller, &input.envelope.request, comment),
             Some(Command::DeleteComment(delete)) => self.delete_comment(caller, delete.number),
             _ => {}
         }
@@ -127,6 +127,9 @@ impl AtPost<'_> {
                 likes[place].gone = false;
                 likes[place].time = self.now;
                 self.write_like(place);
+                // A new act, but devices are not told again: who likes over and over must not ring.
+                let told = self.participants(caller);
+                self.notice(Kind::Like, caller, 0, &told, None);
             }
             Some(_) => {}
             None if likes.len() >= LIKES => {
@@ -153,7 +156,7 @@ impl AtPost<'_> {
         self.effects.reply(Outcome::accepted(Bytes::new()), ReplyWhen::Written);
     }
 
-    fn comment(&mut self, caller: UserId, asked: &Commenting) {
+    fn comment(&mut self, caller: UserId, request: &Bytes, asked: &Commenting) {
         let comments = &self.post.engagement.comments;
         let answered = asked.reply_to.checked_sub(1).map(|place| comments.get(place as usize).filter(|comment| !comment.deleted));
         let answered = match answered {
@@ -167,15 +170,14 @@ impl AtPost<'_> {
         }
         let place = comments.len();
         let told = self.participants(caller);
-        let comment = Comment { user: caller.to_key(), time: self.now, reply_to: asked.reply_to, deleted: false };
+        let comment = Comment { user: caller.to_key(), time: self.now, reply_to: asked.reply_to, deleted: false, request: request.clone() };
         // Never above COMMENTS.
         let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        let shown = emit::comment(CommentId { post: self.id, number }, &comment, asked.text.clone());
         self.post.engagement.comments.push(comment);
         self.write_comment(place);
         self.effects.row(Row::Words { id: self.id, number, text: asked.text.clone() });
         self.tell(Kind::Comment, caller, number, told, answered);
-        let answer = api::CommentResponse { comment: Some(shown) };
+        let answer = api::CommentResponse { comment: emit::comment(self.id, &self.post.engagement, number, asked.text.clone()) };
         self.effects.reply(Outcome::accepted(answer.encode_to_vec()), ReplyWhen::Written);
     }
 
@@ -183,8 +185,10 @@ impl AtPost<'_> {
         let author = self.id.author;
         let found = number.checked_sub(1).and_then(|place| Some((place as usize, self.post.engagement.comments.get_mut(place as usize)?)));
         let Some((place, comment)) = found.filter(|(_, comment)| !comment.deleted) else { return self.refuse_missing("comment") };
+        // Only who sees it gets as far as this.
         if caller != author && comment.user[..] != caller.as_bytes()[..] {
-            return self.refuse_missing("comment");
+            let others = Outcome::refused(Reason::NotTheSender, "comment_id", "only its author and the post's delete a comment");
+            return self.effects.reply(others, ReplyWhen::Decided);
         }
         comment.deleted = true;
         self.write_comment(place);
@@ -221,17 +225,21 @@ impl AtPost<'_> {
         if told.is_empty() {
             return;
         }
-        for recipient in &told {
-            let kind = if Some(*recipient) == answered { Kind::Reply } else { kind };
-            let notice = Notice { time: self.now, post: self.id, kind, actor, number };
-            self.effects.row(Row::Notice { recipient: *recipient, notice });
-        }
+        self.notice(kind, actor, number, &told, answered);
         self.effects.emit(emit::act(&Act {
             kind: kind.into(),
             recipients: told.iter().map(UserId::to_key).collect(),
             answered: answered.map(|user| user.to_key()).unwrap_or_default(),
             ..act(self.id, actor, number)
         }));
+    }
+
+    fn notice(&mut self, kind: Kind, actor: UserId, number: u32, told: &[UserId], answered: Option<UserId>) {
+        for recipient in told {
+            let kind = if Some(*recipient) == answered { Kind::Reply } else { kind };
+            let notice = Notice { time: self.now, post: self.id, kind, actor, number };
+            self.effects.row(Row::Notice { recipient: *recipient, notice });
+        }
     }
 
     fn write_like(&mut self, place: usize) {

@@ -77,8 +77,9 @@ pub(super) async fn the_later_write_wins(store: &dyn Store) {
 
 pub(super) async fn everything_of_a_post_comes_back(store: &dyn Store) {
     let likes: Vec<Like> = (0..CHUNK as u64 * 2).map(|time| Like { user: user(time as u8).to_key(), time, gone: time == 4 }).collect();
-    let comments: Vec<Comment> =
-        (0..CHUNK as u64 + 1).map(|time| Comment { user: user(9).to_key(), time, reply_to: time as u32, deleted: time == 5 }).collect();
+    let comment =
+        |time| Comment { user: user(9).to_key(), time, reply_to: time as u32, deleted: time == 5, request: user(time as u8).to_key() };
+    let comments: Vec<Comment> = (0..CHUNK as u64 + 1).map(comment).collect();
     for (chunk, likes) in (0..).zip(likes.chunks(CHUNK)) {
         put(store, 1, [Row::Likes { id: id(1, 1), chunk, likes: likes.to_vec() }]).await;
     }

@@ -68,8 +68,8 @@ async fn an_answer_is_seen_only_with_what_it_answers() {
     let by_ada = world.comment(&ada, &post, Some(&by_bob)).await.expect("answered");
     let again = world.comment(&bob, &post, Some(&by_ada)).await.expect("answered");
     let by_cyd = world.comment(&cyd, &post, None).await.expect("commented");
-    assert_eq!((by_ada.reply_to, by_ada.user_id), (Some(by_bob.comment_id.clone()), ada.id.clone()));
-    let all = [&by_bob, &api::PostComment { comment_id: format!("{}-2", post.post_id), ..Default::default() }, &again, &by_cyd];
+    assert_eq!((&by_ada.reply_to, &by_ada.user_id), (&Some(by_bob.comment_id.clone()), &ada.id));
+    let all = [&by_bob, &by_ada, &again, &by_cyd];
     let ids = |comments: &[&api::PostComment]| comments.iter().map(|comment| comment.comment_id.clone()).collect::<Vec<_>>();
     let comments = async |person: &Person| {
         let (_, _, comments, count) = shown(person, &post).await;
@@ -87,13 +87,16 @@ async fn an_answer_is_seen_only_with_what_it_answers() {
     }
     world.befriend(&bob, &cyd).await;
     assert_eq!(comments(&cyd).await, ids(&all));
-    assert_eq!(why(cyd.delete_comment(&by_bob).await), refusal(Code::NotFound, "NOT_FOUND"), "seen, but another's");
+    assert_eq!(why(cyd.delete_comment(&by_bob).await), refusal(Code::PermissionDenied, "NOT_THE_SENDER"), "seen, but another's");
+    assert_eq!(comments(&cyd).await, ids(&all));
     bob.delete_comment(&by_bob).await.expect("own");
     for person in [&ada, &bob, &cyd] {
         assert_eq!(comments(person).await, ids(&all[3..]), "answers go with what they answered");
     }
     assert_eq!(why(world.comment(&bob, &post, Some(&by_bob)).await), refusal(Code::NotFound, "NOT_FOUND"));
-    assert_eq!(why(bob.delete_comment(&by_bob).await), refusal(Code::NotFound, "NOT_FOUND"));
+    for person in [&bob, &cyd] {
+        assert_eq!(why(person.delete_comment(&by_bob).await), refusal(Code::NotFound, "NOT_FOUND"));
+    }
     ada.delete_comment(&by_cyd).await.expect("on the own post");
     assert_eq!(comments(&cyd).await, [""; 0]);
 }
@@ -119,6 +122,8 @@ async fn comments_come_in_pages_and_once_for_each_request() {
             break;
         }
         assert_eq!(page.comments.len(), 7);
+        let last = page.comments[6].created.as_ref().map(|time| time.seconds as u64 * 1_000_000 + time.nanos as u64 / 1_000);
+        assert_eq!(u64::from_str_radix(&token[64..], 16).ok(), last, "all that a token tells is a time that was told");
         assert_eq!(why(cyd.comments(&post, 7, token.clone()).await), refusal(Code::InvalidArgument, "PAGE_TOKEN"), "another's token");
     }
     assert_eq!(found, expected);
@@ -131,6 +136,15 @@ async fn comments_come_in_pages_and_once_for_each_request() {
         request_id: world.request_id(),
     };
     let first = bob.comment(request.clone()).await.expect("commented");
+    let plain = |uuid: &str| uuid.replace('-', "");
+    let id = format!("{}-{}-{}", post.post_id, plain(&bob.id), plain(&request.request_id));
+    assert_eq!(first.comment_id, id, "an id tells nothing of those that are hidden");
+    // A request id is its user's own: another's of the same makes another comment.
+    let same = api::CommentRequest { reply_to: None, ..request.clone() };
+    let others = ada.comment(same).await.expect("commented");
+    assert_eq!(others.comment_id, format!("{}-{}-{}", post.post_id, plain(&ada.id), plain(&request.request_id)));
+    ada.delete_comment(&others).await.expect("deleted");
+    assert!(bob.comments(&post, 200, String::new()).await.expect("a page").comments.contains(&first), "the wrong one is deleted");
     assert_eq!(bob.comment(request.clone()).await.expect("the same"), first);
     let other = api::CommentRequest { text: "twice".into(), ..request };
     assert_eq!(why(bob.comment(other).await), refusal(Code::AlreadyExists, "REQUEST_ID_REUSED"));
@@ -153,6 +167,7 @@ async fn what_breaks_a_rule_is_named() {
         (request(" \n ", None), "text"),
         (request(&"x".repeat(1_001), None), "text"),
         (request("x", Some("x")), "reply_to"),
+        (request("x", Some(&format!("{}-7", post.post_id))), "reply_to"),
         (request("x", Some(&elsewhere.comment_id)), "reply_to"),
         (api::CommentRequest { post_id: "x".into(), ..request("x", None) }, "post_id"),
         (api::CommentRequest { request_id: String::new(), ..request("x", None) }, "request_id"),
@@ -160,6 +175,6 @@ async fn what_breaks_a_rule_is_named() {
         assert_eq!(fields(bob.comment(request.clone()).await), [field], "{request:?}");
     }
     assert_eq!(bob.comment(request(&"ü".repeat(1_000), None)).await.expect("the longest").text.chars().count(), 1_000);
-    let never = format!("{}-7", post.post_id);
+    let never = elsewhere.comment_id.replace(&other.post_id, &post.post_id);
     assert_eq!(why(bob.comment(request("x", Some(&never))).await), refusal(Code::NotFound, "NOT_FOUND"));
 }

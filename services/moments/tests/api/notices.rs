@@ -61,18 +61,60 @@ async fn what_is_gone_or_hidden_is_told_no_more() {
     let kinds = async |person: &Person| person.notices().await.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
     bob.unlike(&post).await.expect("unliked");
     assert_eq!(kinds(&ada).await, [Comment, Comment]);
+    world.wait(SECOND);
     bob.like(&post).await.expect("liked again");
-    assert_eq!(kinds(&ada).await, [Comment, Comment, Like], "as it was told first");
+    assert_eq!(kinds(&ada).await, [Like, Comment, Comment], "a new act, told once");
     bob.delete_comment(&comment).await.expect("deleted");
-    assert_eq!(kinds(&ada).await, [Comment, Like]);
+    assert_eq!(kinds(&ada).await, [Like, Comment]);
     world.change(&ada, &cyd, |stance| stance.lists = false).await;
     assert_eq!(kinds(&ada).await, [Like], "of somebody who is no friend any more");
     world.change(&ada, &cyd, |stance| stance.lists = true).await;
-    assert_eq!(kinds(&ada).await, [Comment, Like]);
+    assert_eq!(kinds(&ada).await, [Like, Comment]);
     ada.delete(&post, String::new()).await.expect("deleted");
     assert_eq!(kinds(&ada).await, []);
     assert_eq!(live(&world, &ada).await.len(), 3, "nothing was told again");
     assert_eq!((live(&world, &bob).await, live(&world, &cyd).await), (vec![], vec![]), "strangers were told of each other");
+}
+
+#[tokio::test]
+async fn a_like_given_again_is_told_to_those_who_take_part_then() {
+    let world = World::new().await;
+    let [ada, bob, cyd] = world.people().await;
+    world.befriend(&bob, &cyd).await;
+    let post = world.post(&ada, "hello").await;
+    cyd.like(&post).await.expect("liked");
+    world.wait(SECOND);
+    bob.like(&post).await.expect("liked");
+    agree(&world, &cyd, &[(Like, &bob)]).await;
+    for person in [&bob, &cyd] {
+        person.unlike(&post).await.expect("unliked");
+    }
+    world.wait(SECOND);
+    bob.like(&post).await.expect("liked again");
+    assert_eq!(cyd.notices().await, [], "who takes no part any more");
+    bob.unlike(&post).await.expect("unliked");
+    world.comment(&cyd, &post, None).await.expect("commented");
+    world.wait(SECOND);
+    bob.like(&post).await.expect("liked once more");
+    assert_eq!(cyd.notices().await, [(Like, bob.id.clone())]);
+    world.wait(SECOND);
+    world.comment(&bob, &post, None).await.expect("commented");
+    agree(&world, &cyd, &[(Comment, &bob), (Like, &bob)]).await;
+}
+
+#[tokio::test]
+async fn a_like_given_again_before_devices_are_told_is_told_once() {
+    let world = World::new().await;
+    let [ada, bob, _] = world.people().await;
+    let post = world.post(&ada, "hello").await;
+    world.stuck.send_replace(true);
+    bob.like(&post).await.expect("liked");
+    bob.unlike(&post).await.expect("unliked");
+    world.wait(SECOND);
+    bob.like(&post).await.expect("liked again");
+    assert_eq!(live(&world, &ada).await, []);
+    world.stuck.send_replace(false);
+    agree(&world, &ada, &[(Like, &bob)]).await;
 }
 
 #[tokio::test]

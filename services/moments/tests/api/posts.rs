@@ -131,7 +131,7 @@ async fn an_id_of_nothing_answers_as_what_is_hidden() {
         assert!(!bob.sees(&nothing).await);
         let like = bob.like(&nothing).await.expect_err("nothing to like");
         let comment = world.comment(&bob, &nothing, None).await.expect_err("nothing to comment on");
-        let answered = api::PostComment { comment_id: format!("{}-1", nothing.post_id), ..Default::default() };
+        let answered = api::PostComment { comment_id: format!("{0}-{0}", nothing.post_id), ..Default::default() };
         let answer = world.comment(&bob, &nothing, Some(&answered)).await.expect_err("nothing to answer");
         for status in [like, comment, answer] {
             assert_eq!((status.code(), status.message()), (Code::NotFound, "no such post"));

@@ -1,13 +1,13 @@
-//! A log whose readers of events stand still on demand.
+//! A log whose readers of events and acts stand still on demand.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use plaza_event_log::{Assignments, Error, EventLog, Offset, Producer, Reader, Record, Stored, Topic, TopicPartition};
-use plaza_topics::{ACCOUNTS, EDGES};
+use plaza_topics::{ACCOUNTS, EDGES, NOTICES};
 use tokio::sync::watch;
 
-/// The log; its readers of `edges` and `accounts` give nothing while `stuck` holds true.
+/// The log; its readers of `edges`, `accounts` and `notices` give nothing while `stuck` holds true.
 pub(crate) struct StuckLog {
     pub(crate) inner: Arc<dyn EventLog>,
     pub(crate) stuck: watch::Receiver<bool>,
@@ -47,7 +47,7 @@ impl EventLog for StuckLog {
 
     async fn reader(&self, from: TopicPartition, offset: Offset) -> Result<Box<dyn Reader>, Error> {
         let inner = self.inner.reader(from, offset).await?;
-        if [EDGES, ACCOUNTS].contains(&from.topic) {
+        if [EDGES, ACCOUNTS, NOTICES].contains(&from.topic) {
             return Ok(Box::new(StuckReader { inner, stuck: self.stuck.clone() }));
         }
         Ok(inner)

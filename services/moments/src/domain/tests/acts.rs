@@ -14,7 +14,7 @@ use crate::domain::{
     COMMENTS, LIKES, PARTICIPANTS, RECENT,
     engagement::{self, CHUNK, Engagement, Like},
     notice,
-    post::PostId,
+    post::{CommentId, PostId},
     posts::{OfPost, Posts, Row, State},
 };
 
@@ -110,7 +110,7 @@ impl World {
 }
 
 #[test]
-fn liking_twice_is_liking_once_and_liking_again_tells_nobody_again() {
+fn liking_twice_is_liking_once_and_liking_again_is_a_new_act_without_a_live_hint() {
     let mut world = World::new();
     assert_eq!(world.like(2).noticed(), [(AUTHOR, notice::Kind::Like)]);
     assert!(world.like(2).rows.is_empty());
@@ -119,11 +119,15 @@ fn liking_twice_is_liking_once_and_liking_again_tells_nobody_again() {
     world.unlike(2);
     assert_eq!(world.likes(), [3]);
     assert!(world.unlike(2).rows.is_empty(), "what is gone cannot go");
+    world.comment(4, 0);
     let again = world.like(2);
-    assert!(again.noticed().is_empty() && again.acts.is_empty());
+    assert_eq!(again.noticed(), [AUTHOR, 4, 3].map(|told| (told, notice::Kind::Like)), "those who take part now");
+    assert!(again.rows.iter().all(|row| !matches!(row, Row::Notice { notice, .. } if notice.time != world.now)));
+    assert!(again.acts.is_empty(), "devices are told again");
     assert_eq!(world.likes(), [2, 3]);
+    world.unlike(3);
     let own = world.like(AUTHOR);
-    assert_eq!(own.noticed(), [(2, notice::Kind::Like), (3, notice::Kind::Like)], "nobody is told of their own acts");
+    assert_eq!(own.noticed(), [2, 4].map(|told| (told, notice::Kind::Like)), "nobody of their own acts, nor who takes part no more");
 }
 
 #[test]
@@ -133,7 +137,8 @@ fn the_answered_one_is_told_of_an_answer_and_the_others_of_a_comment() {
     let first = world.comment(2, 0);
     let Some(outcome::Kind::Accepted(answer)) = first.outcome.kind.clone() else { panic!("accepted") };
     let answer = api::CommentResponse::decode(answer).expect("an answer").comment.expect("a comment");
-    assert_eq!((answer.comment_id, answer.text.as_str()), (format!("{}-1", id()), "words"));
+    let expected = CommentId { post: id(), user: user(2), request: id().request }.to_string();
+    assert_eq!((answer.comment_id, answer.text.as_str()), (expected, "words"));
     world.like(3);
     let reply = world.comment(4, 1);
     assert_eq!(reply.noticed(), [(AUTHOR, Comment), (3, Comment), (2, Reply)]);
@@ -150,10 +155,12 @@ fn a_comment_is_deleted_by_its_author_or_the_posts_and_not_answered_then() {
     for by in [2, 3, 4] {
         world.comment(by, 0);
     }
-    assert_eq!(world.delete_comment(3, 1).reason(), Some(Reason::NotFound), "another's");
+    assert_eq!(world.delete_comment(3, 1).reason(), Some(Reason::NotTheSender), "another's");
     let gone = world.delete_comment(2, 1);
     assert!(gone.rows.contains(&Row::Words { id: id(), number: 1, text: String::new() }), "its words are gone");
-    assert_eq!(world.delete_comment(2, 1).reason(), Some(Reason::NotFound), "a deleted one");
+    for by in [2, 3] {
+        assert_eq!(world.delete_comment(by, 1).reason(), Some(Reason::NotFound), "a deleted one");
+    }
     assert_eq!(world.delete_comment(AUTHOR, 2).reason(), None);
     assert_eq!(world.delete_comment(AUTHOR, 9).reason(), Some(Reason::NotFound));
     assert_eq!(world.delete_comment(AUTHOR, 0).reason(), Some(Reason::NotFound));
@@ -184,7 +191,7 @@ fn likes_comments_and_those_told_are_bounded() {
     let mut world = World::new();
     let person = |number: usize| UserId::from_bytes((number as u128 + 1_000_000).to_be_bytes());
     let like = |number: usize| Like { user: person(number).to_key(), time: number as u64 + 1, gone: false };
-    let comment = |number: usize| engagement::Comment { user: person(number).to_key(), time: 1, reply_to: 0, deleted: false };
+    let comment = |number: usize| engagement::Comment { user: person(number).to_key(), time: 1, ..engagement::Comment::default() };
     let engagement = Engagement { likes: (1..LIKES).map(like).collect(), comments: (1..COMMENTS).map(comment).collect() };
     world.state = State::Post(Box::new(OfPost { deleted: false, engagement }));
     let kind = Kind::Like(OnPost { post: id().request_key() });

@@ -162,7 +162,8 @@ fn an_answer_is_seen_only_with_what_it_answers() {
         let stance = if user.as_bytes()[0] == 3 { &friend } else { &nobody };
         Some(Pair { own: stance, theirs: stance })
     };
-    let comment = |by: u8, reply_to: u32, deleted: bool| Comment { user: user(by).to_key(), time: 1, reply_to, deleted };
+    let comment =
+        |by: u8, reply_to: u32, deleted: bool| Comment { user: user(by).to_key(), time: 1, reply_to, deleted, ..Comment::default() };
     let table: [(u8, u32, bool, bool); 12] = [
         (3, 0, false, true),
         (4, 0, false, false),

@@ -103,6 +103,20 @@ async fn an_id_that_was_never_given_is_as_one_that_is_hidden() {
     assert!(answers[0].iter().all(|(code, ..)| *code == tonic::Code::NotFound), "{:?}", answers[0]);
 }
 
+/// Bob sees nothing of what Cem says, not even by how much the ids of his own comments grow.
+#[tokio::test]
+async fn ids_of_comments_do_not_count_those_that_are_hidden() {
+    let (_services, mut world) = friends_of_ada(3).await;
+    world.act(&post(ADA, 0)).await.unwrap();
+    for number in 0..4 {
+        world.act(&comment(if number % 2 == 0 { BOB } else { CEM }, 0, number)).await.unwrap();
+    }
+    let own = |number| world.comment_id(number).replace(&world.post_id(0), "");
+    for id in [own(0), own(2)] {
+        assert!(id.len() >= 32, "{id} is short enough to be counted from one to the next");
+    }
+}
+
 /// Cem and Bob both know Ada, who hears of both; they hear nothing of each other, also on their devices.
 #[tokio::test]
 async fn devices_are_told_as_notices_are() {

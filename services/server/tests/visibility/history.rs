@@ -41,14 +41,7 @@ impl History {
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let people = *[3, 4, 4, 4, 5, 6].choose(&mut rng).expect("there are some");
-        let mut writer = Writer {
-            rng,
-            model: Model { people, ..Model::default() },
-            steps: Vec::new(),
-            posts: 0,
-            comments: 0,
-            taken_back: BTreeSet::new(),
-        };
+        let mut writer = Writer { rng, model: Model { people, ..Model::default() }, steps: Vec::new(), posts: 0, comments: 0 };
         writer.meet();
         for hours in waits(seed / BATCH) {
             writer.write();
@@ -72,8 +65,6 @@ struct Writer {
     steps: Vec<Step>,
     posts: usize,
     comments: usize,
-    /// Nobody likes again what they liked before: whom that tells is not settled.
-    taken_back: BTreeSet<(Who, usize)>,
 }
 
 impl Writer {
@@ -102,9 +93,6 @@ impl Writer {
 
     fn push(&mut self, act: Act) {
         self.model.act(&act);
-        if let Act::Unlike(who, post) = act {
-            self.taken_back.insert((who, post));
-        }
         let step = match self.model.posts.len() > 1 && self.rng.random_bool(0.08) {
             true => Step::While { viewer: self.anybody(), size: self.rng.random_range(1..=3), act },
             false => Step::Do(act),
@@ -134,8 +122,7 @@ impl Writer {
                 Act::DeletePost(who, _) => Act::DeletePost(who, self.post_to_delete(who)),
                 other => other,
             };
-            let again = matches!(act, Act::Like(who, post) if self.taken_back.contains(&(who, post)));
-            if self.model.can(&act) && !again {
+            if self.model.can(&act) {
                 return act;
             }
         }

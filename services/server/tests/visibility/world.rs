@@ -92,7 +92,7 @@ impl World {
     /// The id of a comment on this post that was never made: an id that names another post is refused for its form.
     fn never_on(&self, post: usize) -> String {
         let (gone_post, gone_comment) = &self.services.gone;
-        gone_comment.replace(gone_post, &self.post_id(post)) + "999"
+        gone_comment.replace(gone_post, &self.post_id(post))
     }
 
     /// A call in somebody's name.

@@ -106,7 +106,7 @@ pub(crate) fn mend(store: &Path) -> Result<(), JournalError> {
             return Err(JournalError::Damaged { path: path.clone(), at: end as u64 });
         }
         cut(path, end as u64).map_err(file)?;
-        tracing::warn!(path = %path.display(), at = end, bytes = rest.len(), "the end of the journal was torn by a crash and is cut off: nobody was told of it");
+        tracing::info!(path = %path.display(), at = end, bytes = rest.len(), "the end of the journal was torn by a crash and is cut off: nobody was told of it");
     }
     Ok(())
 }

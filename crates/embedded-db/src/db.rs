@@ -109,11 +109,6 @@ impl Db {
         runs.map(Sequence::new)
     }
 
-    /// Whether a keyspace or sequence of this name was ever created.
-    pub fn exists(&self, name: &str) -> bool {
-        self.inner.database.keyspace_exists(name)
-    }
-
     fn open_keyspace(&self, name: &str, options: impl FnOnce() -> KeyspaceCreateOptions) -> Result<Keyspace, Error> {
         let rows = self.inner.database.keyspace(name, options)?;
         Ok(Keyspace::new(self.inner.database.clone(), rows))

@@ -58,7 +58,10 @@ impl EmbeddedLog {
         let numbers = topics::register(db, &rows, topics)?;
         let mut opened = HashMap::new();
         for ((topic, partitions), number) in topics.iter().zip(numbers) {
-            let open = |partition| Ok(Arc::new(Partition::open(db, format!("{KEYSPACE}.{number}.{partition}"))?));
+            let open = |partition| {
+                let records = db.sequence(&format!("{KEYSPACE}.{number}.{partition}")).map_err(db_error)?;
+                Ok(Arc::new(Partition::open(records)?))
+            };
             let partitions: Result<_, _> = (0..*partitions).map(open).collect();
             opened.insert(*topic, partitions?);
         }
@@ -130,15 +133,15 @@ impl Inner {
         let mut grown: SmallVec<[&Partition; 1]> = smallvec![];
         for (to, record) in records {
             let partition = self.partition(to)?;
-            unplaced.push((&**partition, partition.records(&self.db)?, Unplaced::new(&record)?));
+            unplaced.push((&**partition, Unplaced::new(&record)?));
             if !grown.iter().any(|known| std::ptr::eq(*known, &**partition)) {
                 grown.push(partition);
             }
         }
         let now = (self.clock)();
         let (position, ()) = self.db.enqueue_with(|position, batch| {
-            for (partition, records, record) in unplaced {
-                partition.push(records, position, now, record, batch);
+            for (partition, record) in unplaced {
+                partition.push(position, now, record, batch);
             }
         });
         for partition in grown {

@@ -4,7 +4,7 @@
 //! A record is in memory from the moment it has its offset until reads of the store see it, and longer as far as the limits allow. So every
 //! offset below the first one in memory is served by the store.
 
-use std::{collections::VecDeque, sync::OnceLock};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -26,9 +26,7 @@ const OVERHEAD_BYTES: usize = 160;
 const READ_BYTES: usize = 1 << 20;
 
 pub(super) struct Partition {
-    name: String,
-    /// What the store has; created with the first record, for to create a keyspace takes many fsyncs and most topics may never have a record.
-    records: OnceLock<Sequence>,
+    records: Sequence,
     tail: Mutex<Tail>,
     grown: Notify,
 }
@@ -59,10 +57,9 @@ enum Found {
 }
 
 impl Partition {
-    /// Continues after the last record in the store, in the sequence of this name.
-    pub(super) fn open(db: &Db, name: String) -> Result<Self, Error> {
-        let records = OnceLock::new();
-        let last = if db.exists(&name) { in_store(&records, db, &name)?.last().map_err(db_error)? } else { None };
+    /// Continues after the last record in the store.
+    pub(super) fn open(records: Sequence) -> Result<Self, Error> {
+        let last = records.last().map_err(db_error)?;
         let last = last.map(|(offset, row)| decode(offset, &row)).transpose()?;
         let tail = Tail {
             end: last.as_ref().map_or(0, |last| last.offset + 1),
@@ -71,16 +68,11 @@ impl Partition {
             bytes: 0,
             visible: Position::default(),
         };
-        Ok(Self { name, records, tail: Mutex::new(tail), grown: Notify::new() })
-    }
-
-    /// Where records are put. Blocks for the partition's very first one, while it is created.
-    pub(super) fn records(&self, db: &Db) -> Result<&Sequence, Error> {
-        in_store(&self.records, db, &self.name)
+        Ok(Self { records, tail: Mutex::new(tail), grown: Notify::new() })
     }
 
     /// Gives a record its place; called in the order of the journal.
-    pub(super) fn push(&self, records: &Sequence, position: Position, now: u64, record: Unplaced, batch: &mut Batch) {
+    pub(super) fn push(&self, position: Position, now: u64, record: Unplaced, batch: &mut Batch) {
         let mut tail = self.tail.lock();
         let offset = tail.end;
         let appended = tail.last_appended.max(now);
@@ -91,7 +83,7 @@ impl Partition {
         tail.bytes += bytes;
         tail.entries.push_back(Entry { stored, position, bytes });
         drop(tail);
-        batch.append(records, offset, row);
+        batch.append(&self.records, offset, row);
     }
 
     /// Tells readers of what was pushed, and lets go of what need not be kept.
@@ -166,8 +158,10 @@ impl Partition {
     /// At most `max` records with `from <= offset < end` from the store.
     fn load(&self, from: Offset, end: Offset, max: usize) -> Result<Vec<Stored>, Error> {
         let (mut records, mut bytes) = (Vec::new(), 0);
-        let Some(stored) = self.records.get().filter(|_| from < end) else { return Ok(records) };
-        for found in stored.range(from..=end - 1).map_err(db_error)?.take(max) {
+        if from >= end {
+            return Ok(records);
+        }
+        for found in self.records.range(from..=end - 1).map_err(db_error)?.take(max) {
             let (offset, row) = found.map_err(db_error)?;
             records.push(decode(offset, &row)?);
             bytes += row.len();
@@ -211,17 +205,6 @@ impl Tail {
         let entry = self.entries.pop_front()?;
         self.bytes -= entry.bytes;
         Some(entry)
-    }
-}
-
-fn in_store<'r>(records: &'r OnceLock<Sequence>, db: &Db, name: &str) -> Result<&'r Sequence, Error> {
-    match records.get() {
-        Some(records) => Ok(records),
-        None => {
-            let opened = db.sequence(name).map_err(db_error)?;
-            // Whoever else opened it in the meantime has the same.
-            Ok(records.get_or_init(|| opened))
-        }
     }
 }
 

@@ -64,13 +64,13 @@ impl Publisher {
         TopicPartition { topic: ACCOUNTS, partition: partition::of(user.as_bytes(), self.log.partitions(ACCOUNTS)) }
     }
 
-    /// Starts the sweep; its first round takes what an earlier process left.
+    /// Starts the sweep; its first round takes what an earlier process left, and nothing that a call of this one is about to append.
     pub(crate) fn sweep(self, supervisor: &Supervisor) {
         let stopping = supervisor.stopping(Stage::Producers);
+        let mut until = self.clock.now_micros();
         supervisor.spawn("accounts-sweep", Stage::Producers, async move {
             let mut ticks = tokio::time::interval(SWEEP_EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut until = self.clock.now_micros().saturating_add(1);
             while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
                 if let Err(error) = self.round(until).await {
                     tracing::warn!(

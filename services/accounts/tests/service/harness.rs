@@ -78,6 +78,8 @@ impl World {
     pub(crate) async fn killed_and_started_again(&self) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         copy(self.folder.path(), folder.path());
+        // What the earlier process left is older than the next one.
+        self.clock.advance(Duration::from_millis(1));
         Self::open(folder, self.clock.clone(), Rng::seeded(self.rng.next_u64()), |store, _| store).await
     }
 

@@ -91,11 +91,11 @@ pub enum JournalError {
 /// Checks the journals of a store, oldest first, and cuts a torn end off the newest.
 pub(crate) fn mend(store: &Path) -> Result<(), JournalError> {
     let journals = journals(store).map_err(|source| JournalError::File { path: store.to_owned(), source })?;
-    let mut last = None;
+    let (mut last, mut sequence) = (None, None);
     for (place, path) in journals.iter().enumerate() {
         let file = |source| JournalError::File { path: path.clone(), source };
         let bytes = fs::read(path).map_err(file)?;
-        let end = whole(&bytes, &mut last);
+        let end = whole(&bytes, &mut last, &mut sequence);
         let rest = &bytes[end..];
         if rest.chunks(ZEROES.len()).all(|chunk| *chunk == ZEROES[..chunk.len()]) {
             continue;
@@ -129,12 +129,14 @@ fn journals(store: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(numbered.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Where the groups end that are whole from the beginning on; `last` is the marker of the newest of them that has one.
-fn whole(bytes: &[u8], last: &mut Option<Marker>) -> usize {
+/// Where the groups end that are whole from the beginning on; `last` is the marker of the newest of them that has one. Their sequences, which
+/// no checksum covers, only grow.
+fn whole(bytes: &[u8], last: &mut Option<Marker>, sequence: &mut Option<u64>) -> usize {
     let mut end = 0;
-    while let Some((length, marker)) = group(&bytes[end..]) {
-        end += length;
-        *last = marker.or(*last);
+    while let Some(group) = group(&bytes[end..]).filter(|group| sequence.is_none_or(|sequence| group.sequence > sequence)) {
+        end += group.length;
+        *last = group.marker.or(*last);
+        *sequence = Some(group.sequence);
     }
     end
 }
@@ -144,30 +146,37 @@ fn was_synced(rest: &[u8], last: Option<Marker>) -> bool {
     let mut at = 1;
     while let Some(next) = rest.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == START)) {
         at += next;
-        let Some((length, marker)) = group(&rest[at..]) else {
+        let Some(group) = group(&rest[at..]) else {
             at += 1;
             continue;
         };
-        if let Some(marker) = marker.filter(|marker| last.is_none_or(|last| last.store == marker.store)) {
+        if let Some(marker) = group.marker.filter(|marker| last.is_none_or(|last| last.store == marker.store)) {
             // Without a marker before it, only the group right before the first whole one is known to be among the broken.
             let broken = last.map_or(marker.group.saturating_sub(1), |last| last.group + 1);
             if marker.synced >= broken {
                 return true;
             }
         }
-        at += length;
+        at += group.length;
     }
     false
 }
 
-/// The length and the marker of the group at the beginning of the bytes, if it is whole.
-fn group(bytes: &[u8]) -> Option<(usize, Option<Marker>)> {
+/// A whole group.
+struct Group {
+    length: usize,
+    sequence: u64,
+    marker: Option<Marker>,
+}
+
+/// The group at the beginning of the bytes, if it is whole.
+fn group(bytes: &[u8]) -> Option<Group> {
     let mut rest = bytes;
     if rest.try_get_u8().ok()? != START {
         return None;
     }
     let items = rest.try_get_u32_le().ok()?;
-    rest.try_get_u64_le().ok()?;
+    let sequence = rest.try_get_u64_le().ok()?;
     let (body, mut marker) = (rest, None);
     for _ in 0..items {
         match rest.try_get_u8().ok()? {
@@ -178,7 +187,7 @@ fn group(bytes: &[u8]) -> Option<(usize, Option<Marker>)> {
     }
     let body = &body[..body.len() - rest.len()];
     let whole = rest.try_get_u8().ok()? == END && rest.try_get_u64_le().ok()? == xxh3_64(body) && rest.starts_with(TRAILER);
-    whole.then(|| (bytes.len() - rest.len() + TRAILER.len(), marker))
+    whole.then(|| Group { length: bytes.len() - rest.len() + TRAILER.len(), sequence, marker })
 }
 
 /// Reads an item behind its tag; its marker, if it is one.

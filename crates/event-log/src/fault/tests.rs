@@ -40,7 +40,8 @@ const RECORDS: usize = 200;
 
 /// The numbers found in the log after appending the first ones in order, and those whose append failed.
 async fn append_under(faults: Faults) -> (Vec<usize>, Vec<usize>) {
-    let inner = Embedded::new().open().await;
+    let mut harness = Embedded::new();
+    let inner = harness.open().await;
     let log = Faulty::new(inner.clone(), 3, faults);
     let mut failed = Vec::new();
     for number in 0..RECORDS {
@@ -96,7 +97,8 @@ async fn an_append_happens_twice() {
 async fn a_producer_fails_after_any_number_of_its_records() {
     let mut left = std::collections::BTreeSet::new();
     for seed in 0..100 {
-        let inner = Embedded::new().open().await;
+        let mut harness = Embedded::new();
+        let inner = harness.open().await;
         let log = Faulty::new(inner.clone(), seed, Faults { failed_producers: 0.5, ..Faults::default() });
         let producer = log.producer();
         let sends = [0, 1, 2].map(|send| producer.send((0..3).map(|number| (OF, record(send * 3 + number))).collect()));
@@ -111,7 +113,8 @@ async fn a_producer_fails_after_any_number_of_its_records() {
 #[tokio::test]
 async fn places_and_times_are_the_same_for_everybody() {
     let faults = Faults { gaps: true, clock_back_micros: 5_000, ..Faults::default() };
-    let inner = Embedded::new().open().await;
+    let mut harness = Embedded::new();
+    let inner = harness.open().await;
     let log = Faulty::new(inner.clone(), 3, faults.clone());
     for number in 0..RECORDS {
         log.append(OF, record(number)).await.unwrap();
@@ -127,7 +130,8 @@ async fn places_and_times_are_the_same_for_everybody() {
 /// Follows what the members of a group are told, and checks that it makes sense to each.
 #[tokio::test]
 async fn two_members_own_a_partition_for_a_while() {
-    let inner = Embedded::new().open().await;
+    let mut harness = Embedded::new();
+    let inner = harness.open().await;
     let log = Faulty::new(inner, 3, Faults { moves: Some(Duration::from_millis(1)), ..Faults::default() });
     let topic = TOPICS[0].0;
     let mut members = [log.assignments("group", topic).await.unwrap(), log.assignments("group", topic).await.unwrap()];

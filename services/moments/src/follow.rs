@@ -96,16 +96,17 @@ impl Caches {
 }
 
 impl Followers {
-    /// Begins at the ends of the topics: nothing is kept yet.
+    /// Begins with what was appended from `since` on, microseconds: nothing is kept yet, but an event can be ahead of its row, and a row from
+    /// before it that is read now must be known to be old.
     ///
     /// # Errors
     /// The log's.
-    pub(crate) async fn start(log: Arc<dyn EventLog>, caches: Arc<Caches>, supervisor: &Supervisor) -> Result<Self, Error> {
+    pub(crate) async fn start(log: Arc<dyn EventLog>, caches: Arc<Caches>, supervisor: &Supervisor, since: u64) -> Result<Self, Error> {
         let mut places = Vec::new();
         for topic in [EDGES, ACCOUNTS] {
             for partition in 0..log.partitions(topic) {
                 let partition = TopicPartition { topic, partition };
-                let next = log.end(partition).await?;
+                let next = log.offset_at(partition, since).await?;
                 let reader = log.reader(partition, next).await?;
                 let (progress, place) = watch::channel(next);
                 let follower = Follower { log: Arc::clone(&log), caches: Arc::clone(&caches), partition, reader, progress };

@@ -42,6 +42,8 @@ use crate::{
 
 /// The rules that new commands are decided by.
 const RULES: u32 = 1;
+/// Events are followed from this long before the start: longer than a row can come after its event. Microseconds.
+const FOLLOWED: u64 = 60 * plaza_types::limits::SECOND;
 
 /// Settings of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +133,8 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     Host::start(Arc::new(Posts), posts);
     Host::start(Arc::new(Timelines), timelines);
     let caches = Arc::new(Caches::new(config.cached_edges, config.cached_settings));
-    let followers = Followers::start(log.clone(), caches.clone(), &supervisor).await?;
+    let since = clock.now_micros().saturating_sub(FOLLOWED);
+    let followers = Followers::start(log.clone(), caches.clone(), &supervisor, since).await?;
     let knowledge = Knowledge { graph: peers.graph, accounts: peers.accounts, caches, followers };
     let view = Arc::new(View { store, knowledge, clock });
     let relay = Relay { log: log.clone(), view: view.clone(), supervisor: supervisor.clone() };

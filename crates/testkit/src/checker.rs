@@ -185,7 +185,11 @@ fn reads_are_own(history: &History, user: usize, report: &mut Report) {
     let own = history.attempted.get(&user);
     for entry in &history.finals[user].inbox {
         if let What::Read { conversation, sequence } = &entry.what {
-            let most = own.and_then(|own| own.get(conversation)).copied().unwrap_or_default();
+            // Who answers right behind what they have read has read on to their own message.
+            let end = &history.finals[user];
+            let messages = end.messages.get(conversation).into_iter().flatten();
+            let sent = messages.filter(|message| message.sender == end.user_id).map(|message| message.sequence).max().unwrap_or_default();
+            let most = own.and_then(|own| own.get(conversation)).copied().unwrap_or_default().max(sent);
             if *sequence > most {
                 report.add(8, format!("user {user} was shown a read position {sequence} of {conversation} beyond its own {most}"));
             }
@@ -334,6 +338,6 @@ mod tests {
 
     #[test]
     fn somebody_elses_read_position_is_found() {
-        planted(8, |history| history.finals[0].inbox.push(Entry { cursor: 5, what: What::Read { conversation: "d".into(), sequence: 1 } }));
+        planted(8, |history| history.finals[0].inbox.push(Entry { cursor: 5, what: What::Read { conversation: "d".into(), sequence: 9 } }));
     }
 }

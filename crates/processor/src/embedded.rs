@@ -206,6 +206,65 @@ impl From<&Checkpoint> for CheckpointRow {
     }
 }
 
+/// Makes a store in the process a [`Store`](crate::Store) of a machine's rows: everything but the rows goes to its [`StateTables`], and `put`
+/// is what [`StateTables::write_rows`] is given. Both can name the store and the rows to be written:
+/// `embedded_store!(Embedded: Row, |store, _rows| store.tables, |batch, row| store.put(batch, row))`.
+#[macro_export]
+macro_rules! embedded_store {
+    ($store:ty: $row:ty, |$this:ident, $rows:ident| $tables:expr, $put:expr) => {
+        #[async_trait::async_trait]
+        impl $crate::Store<$row> for $store {
+            async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<$crate::Checkpoint>, $crate::StoreError> {
+                let $this = self;
+                $tables.checkpoint(machine, partition).await
+            }
+
+            async fn write_checkpoint(
+                &self,
+                machine: &'static str,
+                partition: u32,
+                checkpoint: &$crate::Checkpoint,
+            ) -> Result<(), $crate::StoreError> {
+                let $this = self;
+                $tables.write_checkpoint(machine, partition, checkpoint).await
+            }
+
+            async fn states(
+                &self,
+                machine: &'static str,
+                keys: &[$crate::Key],
+            ) -> Result<Vec<Option<$crate::StateRow>>, $crate::StoreError> {
+                let $this = self;
+                $tables.states(machine, keys).await
+            }
+
+            async fn write_states(&self, machine: &'static str, states: &[$crate::StateWrite]) -> Result<(), $crate::StoreError> {
+                let $this = self;
+                $tables.write_states(machine, states).await
+            }
+
+            async fn remembered(
+                &self,
+                machine: &'static str,
+                ids: &[$crate::IdKey],
+            ) -> Result<Vec<Option<$crate::Remembered>>, $crate::StoreError> {
+                let $this = self;
+                $tables.remembered(machine, ids).await
+            }
+
+            async fn write_rows(
+                &self,
+                machine: &'static str,
+                rows: &[$crate::Timed<$row>],
+                remembered: &[$crate::Timed<$crate::Remembered>],
+            ) -> Result<(), $crate::StoreError> {
+                let ($this, $rows) = (self, rows);
+                $tables.write_rows(machine, rows, remembered, $put).await
+            }
+        }
+    };
+}
+
 /// The machine's name has no zero byte, so no key of one machine is one of another.
 fn key(machine: &'static str, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(machine.len() + 1 + parts.iter().map(|part| part.len()).sum::<usize>());

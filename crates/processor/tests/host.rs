@@ -2,14 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plaza_embedded_db::{Db, Options};
 use plaza_event_log::{EventLog, Topic, TopicPartition, embedded::EmbeddedLog};
 use plaza_processor::{
-    Announce, Caller, Checkpoint, Command, Config, Effects, Envelope, Host, HostDeps, IdKey, Input, Key, Machine, Outcome, Remembered,
-    Replies, ReplyWhen, StateRow, StateWrite, Store, StoreError, Timed, embedded::StateTables, outcome::Kind,
+    Announce, Caller, Command, Config, Effects, Envelope, Host, HostDeps, Input, Key, Machine, Outcome, Replies, ReplyWhen, StateRow,
+    Store, embedded::StateTables, outcome::Kind,
 };
 use plaza_runtime::{Clock, Supervisor, shutdown};
 use plaza_types::{ClientId, Reason, UserId};
@@ -60,32 +59,7 @@ impl Machine for Counts {
 
 struct Tables(StateTables);
 
-#[async_trait]
-impl Store<()> for Tables {
-    async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
-        self.0.checkpoint(machine, partition).await
-    }
-
-    async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.0.write_checkpoint(machine, partition, checkpoint).await
-    }
-
-    async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
-        self.0.states(machine, keys).await
-    }
-
-    async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
-        self.0.write_states(machine, states).await
-    }
-
-    async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
-        self.0.remembered(machine, ids).await
-    }
-
-    async fn write_rows(&self, machine: &'static str, rows: &[Timed<()>], remembered: &[Timed<Remembered>]) -> Result<(), StoreError> {
-        self.0.write_rows(machine, rows, remembered, |_, _| {}).await
-    }
-}
+plaza_processor::embedded_store!(Tables: (), |store, _rows| store.0, |_, _| {});
 
 #[derive(Default)]
 struct Heard {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use plaza_embedded_db::{Db, Options};
 use plaza_processor::{
-    Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, Store, StoreError, Timed,
+    Checkpoint, Store,
     embedded::StateTables,
     fault::{Faulty, Odds},
 };
@@ -14,32 +13,7 @@ use tempfile::TempDir;
 
 struct Embedded(StateTables);
 
-#[async_trait]
-impl Store<()> for Embedded {
-    async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
-        self.0.checkpoint(machine, partition).await
-    }
-
-    async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.0.write_checkpoint(machine, partition, checkpoint).await
-    }
-
-    async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
-        self.0.states(machine, keys).await
-    }
-
-    async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
-        self.0.write_states(machine, states).await
-    }
-
-    async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
-        self.0.remembered(machine, ids).await
-    }
-
-    async fn write_rows(&self, machine: &'static str, rows: &[Timed<()>], remembered: &[Timed<Remembered>]) -> Result<(), StoreError> {
-        self.0.write_rows(machine, rows, remembered, |_, _| {}).await
-    }
-}
+plaza_processor::embedded_store!(Embedded: (), |store, _rows| store.0, |_, _| {});
 
 fn open() -> (Embedded, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");

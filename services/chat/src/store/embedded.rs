@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 use plaza_embedded_db::{Batch, Db, Keyspace};
-use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed, embedded::StateTables};
+use plaza_processor::{StoreError, Timed, embedded::StateTables};
 use plaza_types::{ConversationId, UserId};
 use prost::Message as _;
 
@@ -62,6 +62,11 @@ struct Put {
 }
 
 impl Put {
+    /// For a batch of so many rows.
+    fn of(rows: usize) -> Self {
+        Self { rewritten: HashMap::with_capacity(rows), recalled: HashSet::default() }
+    }
+
     /// Whether the batch has a later write of the row; if not, it is going to have this one.
     fn is_superseded(&mut self, name: Rewritten, time: u64) -> bool {
         let latest = self.rewritten.entry(name).or_insert(time);
@@ -244,45 +249,14 @@ impl Embedded {
     }
 }
 
-macro_rules! processor_store {
-    ($row:ty, $put:ident) => {
-        #[async_trait]
-        impl plaza_processor::Store<$row> for Embedded {
-            async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
-                self.tables.checkpoint(machine, partition).await
-            }
-
-            async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-                self.tables.write_checkpoint(machine, partition, checkpoint).await
-            }
-
-            async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
-                self.tables.states(machine, keys).await
-            }
-
-            async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
-                self.tables.write_states(machine, states).await
-            }
-
-            async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
-                self.tables.remembered(machine, ids).await
-            }
-
-            async fn write_rows(
-                &self,
-                machine: &'static str,
-                rows: &[Timed<$row>],
-                remembered: &[Timed<Remembered>],
-            ) -> Result<(), StoreError> {
-                let mut put = Put { rewritten: HashMap::with_capacity(rows.len()), recalled: HashSet::default() };
-                self.tables.write_rows(machine, rows, remembered, |batch, row| self.$put(batch, &mut put, row)).await
-            }
-        }
-    };
-}
-
-processor_store!(conversation::Row, put_conversation);
-processor_store!(inbox::Row, put_inbox);
+plaza_processor::embedded_store!(Embedded: conversation::Row, |store, rows| store.tables, {
+    let mut put = Put::of(rows.len());
+    move |batch, row| store.put_conversation(batch, &mut put, row)
+});
+plaza_processor::embedded_store!(Embedded: inbox::Row, |store, rows| store.tables, {
+    let mut put = Put::of(rows.len());
+    move |batch, row| store.put_inbox(batch, &mut put, row)
+});
 
 fn reference(value: &[u8]) -> Result<Reference, StoreError> {
     match value.split_first() {

@@ -11,7 +11,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use plaza_embedded_db::{Batch, Db, Keyspace};
-use plaza_processor::{Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed, embedded::StateTables};
+use plaza_processor::{StoreError, Timed, embedded::StateTables};
 use plaza_types::{ClientId, UserId};
 use prost::Message;
 
@@ -280,32 +280,7 @@ impl Store for Embedded {
     }
 }
 
-#[async_trait]
-impl plaza_processor::Store<Row> for Embedded {
-    async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
-        self.tables.checkpoint(machine, partition).await
-    }
-
-    async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.tables.write_checkpoint(machine, partition, checkpoint).await
-    }
-
-    async fn states(&self, machine: &'static str, keys: &[Key]) -> Result<Vec<Option<StateRow>>, StoreError> {
-        self.tables.states(machine, keys).await
-    }
-
-    async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
-        self.tables.write_states(machine, states).await
-    }
-
-    async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
-        self.tables.remembered(machine, ids).await
-    }
-
-    async fn write_rows(&self, machine: &'static str, rows: &[Timed<Row>], remembered: &[Timed<Remembered>]) -> Result<(), StoreError> {
-        self.tables.write_rows(machine, rows, remembered, |batch, row| self.put(batch, row)).await
-    }
-}
+plaza_processor::embedded_store!(Embedded: Row, |store, _rows| store.tables, |batch, row| store.put(batch, row));
 
 fn owned(kind: u8, owner: UserId) -> Vec<u8> {
     [&[kind], owner.as_bytes().as_slice()].concat()

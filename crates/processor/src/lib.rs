@@ -39,6 +39,7 @@ mod marks;
 pub mod mistakes;
 pub mod outcome;
 pub mod partition;
+pub mod relay;
 mod remembered;
 mod retry;
 mod states;

@@ -16,7 +16,7 @@ pub mod store;
 use std::sync::Arc;
 
 use plaza_event_log::EventLog;
-use plaza_processor::{Caller, Host, HostDeps, Replies};
+use plaza_processor::{Caller, Host, HostDeps, Replies, relay::Relaying};
 use plaza_proto::chat::v1::{chat_service_server::ChatServiceServer, live_service_server::LiveServiceServer};
 use plaza_rpc::{PageTokens, Peer};
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
@@ -123,7 +123,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     };
     Host::start(Arc::new(Conversations { inbox_partitions }), conversations);
     Host::start(Arc::new(Inboxes), inboxes);
-    let relay = Relay { log: Arc::clone(&log), store, supervisor: supervisor.clone() };
+    let relay = Relaying { relay: Relay { log: Arc::clone(&log) }, log: Arc::clone(&log), store, supervisor: supervisor.clone() };
     supervisor.spawn("account-relay", Stage::Consumers, relay.run());
     let caller = Caller::new(log, replies, RULES);
     let commands = Arc::new(Commands::new(caller, clock.clone(), rng, Arc::clone(&reader), config.calls_under_way));

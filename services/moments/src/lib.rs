@@ -18,7 +18,7 @@ mod view;
 use std::sync::Arc;
 
 use plaza_event_log::EventLog;
-use plaza_processor::{Caller, Host, HostDeps, Replies};
+use plaza_processor::{Caller, Host, HostDeps, Replies, relay::Relaying};
 use plaza_proto::moments::v1::moments_service_server::MomentsServiceServer;
 use plaza_rpc::{PageTokens, Peer};
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
@@ -137,7 +137,8 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let followers = Followers::start(log.clone(), caches.clone(), &supervisor, since).await?;
     let knowledge = Knowledge { graph: peers.graph, accounts: peers.accounts, caches, followers };
     let view = Arc::new(View { store, knowledge, clock });
-    let relay = Relay { log: log.clone(), view: view.clone(), supervisor: supervisor.clone() };
+    let relay = Relay { log: log.clone(), view: view.clone() };
+    let relay = Relaying { relay, log: log.clone(), store: view.store.clone(), supervisor: supervisor.clone() };
     supervisor.spawn("notice-relay", Stage::Consumers, relay.run());
     let idle_after = config.idle_seconds.saturating_mul(plaza_types::limits::SECOND);
     let returning = Returning::new(view.clone(), commands.clone(), log, idle_after);

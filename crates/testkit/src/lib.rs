@@ -1,13 +1,11 @@
-//! What tests and load tests share: histories of what clients did and saw, the checker that judges them, a server as a child process, and
+//! What tests and load tests share: the checker and its histories, a server as a child process, and
 //! clients: single people, and a crowd that records a history. Never linked into the server.
 
-pub mod checker;
 pub mod crowd;
-pub mod history;
 pub mod people;
 pub mod raw;
 pub mod replay;
 pub mod server;
 pub mod wait;
 
-pub use history::History;
+pub use plaza_checker::{History, checker, history};

@@ -1,0 +1,9 @@
+//! The load tests: drives a deployment through its public API at a set rate, checks every message, and reports. It knows of the server only
+//! what any client knows.
+
+pub mod api;
+pub mod arrivals;
+pub mod operation;
+pub mod population;
+pub mod scenario;
+pub mod target;

@@ -1,0 +1,2 @@
+//! `plaza-load`.
+fn main() {}

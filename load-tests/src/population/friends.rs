@@ -12,7 +12,7 @@ use crate::scenario::Population;
 const NEXT: f64 = 0.95;
 const FLOOR: f64 = 0.2;
 /// People of one place in the mean.
-const PLACE: usize = 40;
+const PLACE: usize = 100;
 
 /// Where everybody lives. Places differ in size.
 pub(super) fn places(people: usize, rng: &mut impl Rng) -> Vec<u32> {

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod arrivals;
+pub mod capacity;
 pub mod operation;
 pub mod population;
 pub mod record;

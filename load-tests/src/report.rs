@@ -2,7 +2,7 @@
 
 pub mod compare;
 mod html;
-mod plot;
+pub(crate) mod plot;
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -21,6 +21,7 @@ use std::{
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
+use plaza_floor::process::resident_kib;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -151,10 +152,10 @@ pub async fn drive(options: &Options, ready: Ready, stop: &Stop) -> anyhow::Resu
     let people = [ready.people.len(), ready.plan.friendships.len(), ready.groups.len()];
     let world = Arc::new(world(options, ready, &bases, api)?);
     let holders = TaskTracker::new();
-    let resident = process::resident_kib(std::process::id())?;
+    let resident = resident_kib(std::process::id())?;
     connect(&world, &holders, options.shown, stop).await?;
     let streams = world.streams.load(Ordering::Relaxed);
-    let stream_kib = (process::resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
+    let stream_kib = (resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (intervals, processes, shed) = phases(options, &world, stop).await?;
     let lasted = world.recorder.clock().now() as f64 / 1e6;

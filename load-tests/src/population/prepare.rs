@@ -266,12 +266,28 @@ where
     }
 }
 
+/// Makes a call until the owner's friendships have come to rest: an acceptance is answered a moment before the one who asked is seen to list
+/// the other.
+async fn settling<T, F>(mut call: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let until = Instant::now() + SOON;
+    loop {
+        match again(&mut call).await {
+            Err(status) if status.code() == Code::InvalidArgument && Instant::now() < until => {}
+            other => return other,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn create(api: &Api, people: &[Arc<Identity>], group: &Group, number: usize, request_id: &str) -> anyhow::Result<String> {
     let owner = &people[group.owner as usize];
     owner.refresh(api).await?;
     let first: Vec<_> =
         group.members.iter().take(plaza_types::limits::GROUP_OPEN - 1).map(|member| people[*member as usize].user_id.clone()).collect();
-    let made = again(|| {
+    let made = settling(|| {
         let create =
             chat::CreateGroupRequest { title: format!("group {number}"), user_ids: first.clone(), request_id: request_id.to_owned() };
         async { api.chat().create_group(owner.request(create)).await }
@@ -287,7 +303,7 @@ async fn fill(api: &Api, people: &[Arc<Identity>], group: &Group, id: &str) -> a
     for members in later.chunks(ADDED_AT_ONCE) {
         let request_id = new_id();
         let user_ids: Vec<_> = members.iter().map(|member| people[*member as usize].user_id.clone()).collect();
-        let added = again(|| {
+        let added = settling(|| {
             let add =
                 chat::AddMembersRequest { conversation_id: id.to_owned(), user_ids: user_ids.clone(), request_id: request_id.clone() };
             async { api.chat().add_members(owner.request(add)).await }

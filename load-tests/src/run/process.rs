@@ -1,31 +1,9 @@
-//! What processes of this machine use: CPU and memory, from proc(5).
+//! What processes of this machine use over time.
 
-use std::{collections::BTreeMap, fs, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
-use anyhow::Context;
+use plaza_floor::process::{cpu_seconds, resident_kib};
 use serde::{Deserialize, Serialize};
-
-/// User and system time of a process so far, seconds. Fields 14 and 15 of stat, in ticks of 10 ms.
-///
-/// # Errors
-/// There is no such process.
-pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
-    let after_name = stat.rsplit_once(')').context("stat has no name")?.1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok()).context("stat is short");
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-/// Resident memory of a process, KiB.
-///
-/// # Errors
-/// There is no such process.
-pub fn resident_kib(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS line")?;
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).context("VmRSS is no number")
-}
 
 /// One look at a process.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -90,8 +68,6 @@ mod tests {
 
     #[test]
     fn reads_its_own_process() {
-        assert!(cpu_seconds(std::process::id()).expect("proc") >= 0.0);
-        assert!(resident_kib(std::process::id()).expect("proc") > 100.0);
         let mut processes = Processes::new(&[]).expect("proc");
         processes.look(1.0);
         assert!(processes.samples[Processes::GENERATOR][0].memory_mib > 0.1);

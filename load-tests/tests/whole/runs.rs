@@ -48,7 +48,7 @@ async fn three_seconds_of_chat_are_delivered_and_checked() -> anyhow::Result<()>
     let text = std::fs::read_to_string(&page)?;
     ensure!(text.contains("<svg") && text.contains("send direct: delivery") && text.contains("0 violations"), "{text}");
     ensure!(!text.contains("src=") && !text.contains("href="), "the page fetches something");
-    ensure!(Report::read(&page.with_extension("json"))? == second, "the report read back is another");
+    ensure!(Report::read(&page.with_extension("json"))?.summary() == second.summary(), "the report read back is another");
     server.stop().await;
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! The floors' server: the same methods as Plaza's, each doing only what nobody can do without. It checks nothing, decides nothing, stores
 //! nothing but the appended bytes. Two users are friends when their numbers differ in the last bit.
 
-pub(crate) mod timeline;
-
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -35,11 +33,10 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use self::timeline::Timeline;
-use crate::commit::GroupCommit;
+use crate::{commit::GroupCommit, timeline::Timeline};
 
-/// Entries of the page that [`crate::sync`] asks for.
-pub(crate) const PAGE: u64 = 100;
+/// Entries of the page that a `Sync` is answered with.
+pub const PAGE: u64 = 100;
 
 type Frames = mpsc::Sender<Result<gateway::ConnectResponse, Status>>;
 
@@ -53,7 +50,10 @@ struct Floor {
 }
 
 /// Serves the floors until it is killed.
-pub(crate) async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The folder or the port is in use.
+pub async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()> {
     std::fs::create_dir_all(data)?;
     let db = Db::open(&data.join("rows"), Options::default())?;
     let rows = db.keyspace("rows")?;
@@ -94,9 +94,12 @@ fn entry(cursor: u64, request: &chat::SendMessageRequest) -> chat::Entry {
     chat::Entry { cursor, event: Some(chat::entry::Event::Message(message)) }
 }
 
+/// The metadata that says who calls.
+pub const USER_HEADER: &str = "x-floor-user";
+
 /// Who calls, for the floor: whatever stands in the metadata.
 fn who<T>(request: &Request<T>) -> String {
-    request.metadata().get("x-floor-user").and_then(|user| user.to_str().ok()).unwrap_or_default().to_owned()
+    request.metadata().get(USER_HEADER).and_then(|user| user.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 impl Floor {
@@ -151,7 +154,7 @@ impl NamedService for Calls {
 type Answered = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
 
 /// One unary call, as the generated code makes it.
-fn unary<A, B, F>(request: http::Request<Body>, answer: impl FnOnce(A) -> F + Send + 'static) -> Answered
+pub(crate) fn unary<A, B, F>(request: http::Request<Body>, answer: impl FnOnce(A) -> F + Send + 'static) -> Answered
 where
     A: Message + Default + Send + Sync + 'static,
     B: Message + Default + Send + Sync + 'static,
@@ -224,7 +227,7 @@ impl StreamingService<gateway::ConnectRequest> for Connect {
 }
 
 /// Whoever writes to them writes to all who are attached.
-pub(crate) const EVERYBODY: &str = "everybody";
+pub const EVERYBODY: &str = "everybody";
 
 impl Floor {
     /// A batch of rows as small as an inbox's, each with a key of its own, durable.

@@ -160,6 +160,15 @@ impl Identity {
         Ok(Self { user_id: known.user_id.clone(), handle: state.handle(person), token, known: known.into() })
     }
 
+    /// Somebody of a floor's server, where a name is a token.
+    ///
+    /// # Errors
+    /// The name cannot be sent.
+    pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        let known = Known { user_id: name.to_owned(), access_token: name.to_owned(), expires: u64::MAX, refresh_token: String::new() };
+        Ok(Self { user_id: name.to_owned(), handle: name.to_owned(), token: RwLock::new((bearer(&known)?, u64::MAX)), known: known.into() })
+    }
+
     /// What to write into the state file.
     pub async fn known(&self) -> Known {
         self.known.lock().await.clone()

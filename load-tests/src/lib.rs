@@ -3,9 +3,13 @@
 
 pub mod api;
 pub mod arrivals;
+pub mod calibrate;
 pub mod capacity;
+pub mod floor;
 pub mod operation;
+pub mod peers;
 pub mod population;
+pub mod ramp;
 pub mod record;
 pub mod report;
 pub mod run;

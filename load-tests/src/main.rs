@@ -1,14 +1,14 @@
-//! `plaza-load`: drives a deployment at a set rate, checks every message, and reports.
+//! `plaza-load`: drives a deployment at a set rate, checks every message, and reports. Here is what it can be told; [`commands`] does it.
+
+mod commands;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::Context;
 use clap::Parser;
 use plaza_load::{
+    ramp::Objective,
     report::{Report, compare},
-    run::{self, Options, Stop},
-    scenario::Scenario,
-    target::Target,
+    run::Stop,
 };
 
 // Many small buffers of connections come and go: the system's allocator would keep what is freed in pieces.
@@ -21,8 +21,16 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 enum Arguments {
     /// Prepares people, runs a scenario, checks what was sent, and writes a report.
     Run(Run),
+    /// Finds the highest rate at which a scenario meets an objective.
+    Ramp(Ramp),
     /// Only prepares the people of a scenario; a later `run` with the same numbers uses them.
     Prepare(Run),
+    /// Measures what a bare server and the disk of this machine do: what nothing can be faster than.
+    Floor(Floor),
+    /// Measures what this generator can do on this machine, with a server that does almost nothing.
+    Calibrate(Calibrate),
+    /// From people to machines: prints how many of which a deployment needs, and each assumption with its source.
+    Capacity(Capacity),
     /// Two reports side by side, with their noise.
     Compare {
         /// The first report, JSON.
@@ -30,6 +38,80 @@ enum Arguments {
         /// The second report, JSON.
         b: PathBuf,
     },
+    /// Serves the floor; started by this program itself.
+    #[command(name = plaza_load::floor::SERVE, hide = true)]
+    ServeFloor {
+        /// Where it listens.
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+        /// Where its files are.
+        #[arg(long)]
+        data_dir: PathBuf,
+    },
+}
+
+/// A ramp.
+#[derive(clap::Args, Clone)]
+struct Ramp {
+    #[command(flatten)]
+    run: Run,
+    /// The highest rate to try.
+    #[arg(long, default_value_t = 100_000.0)]
+    most: f64,
+    /// Milliseconds within which 99 % of the calls are to be answered.
+    #[arg(long, default_value_t = Objective::default().ack_p99)]
+    ack_p99: f64,
+    /// Milliseconds within which 99 % of the messages are to be delivered.
+    #[arg(long, default_value_t = Objective::default().delivery_p99)]
+    delivery_p99: f64,
+}
+
+/// Floors.
+#[derive(clap::Args, Clone)]
+struct Floor {
+    /// Messages a second for the floor under load.
+    #[arg(long, default_value_t = 1_000.0)]
+    rate: f64,
+    /// Seconds of it.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Bytes of a message's text.
+    #[arg(long, default_value_t = 100)]
+    text_bytes: usize,
+    /// A folder on the disk that the server's data is on.
+    #[arg(long, default_value = "target/load")]
+    folder: PathBuf,
+}
+
+/// A calibration.
+#[derive(clap::Args, Clone)]
+struct Calibrate {
+    /// Live streams.
+    #[arg(long, default_value_t = 20_000)]
+    connections: usize,
+    /// Messages a second.
+    #[arg(long, default_value_t = 20_000.0)]
+    rate: f64,
+    /// Seconds.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Where the data of the server and the report go.
+    #[arg(long, default_value = "target/load")]
+    out: PathBuf,
+}
+
+/// A calculation.
+#[derive(clap::Args, Clone)]
+struct Capacity {
+    /// The model, TOML; without, one billion people a day.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Puts in the cost of a message as this run measured it: its report, JSON.
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Writes capacity.md and its plots into this folder in place of printing it.
+    #[arg(long)]
+    write: Option<PathBuf>,
 }
 
 /// What is run, and how.
@@ -71,36 +153,12 @@ struct Run {
     /// The target is not this machine, and I may load it.
     #[arg(long)]
     i_own_this_target: bool,
+    /// Measure the floors of this machine before the run, and say how far ours are from them.
+    #[arg(long)]
+    floors: bool,
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
-}
-
-impl Run {
-    fn options(&self) -> anyhow::Result<Options> {
-        let target = Target::new(&self.target, self.i_own_this_target)?;
-        let mut scenario = Scenario::load(&self.scenario)?;
-        scenario.rate = self.rate.unwrap_or(scenario.rate);
-        scenario.seconds = self.duration.map_or(scenario.seconds, |duration| duration.as_secs_f64());
-        scenario.population.people = self.people.unwrap_or(scenario.population.people);
-        let problems = scenario.problems();
-        anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
-        let name = PathBuf::from(&self.scenario).file_stem().map_or_else(|| "own".into(), |name| name.to_string_lossy().into_owned());
-        let port = target.socket.port();
-        let population =
-            self.population.clone().unwrap_or_else(|| self.out.join(format!("{name}-{port}-{}.people.json", scenario.population.people)));
-        Ok(Options {
-            target,
-            name,
-            scenario,
-            population,
-            seed: self.seed,
-            call_connections: self.call_connections,
-            server_pids: self.server_pid.clone(),
-            shown: !self.quiet,
-            check: !self.no_check,
-        })
-    }
 }
 
 #[tokio::main]
@@ -115,49 +173,29 @@ async fn main() -> ExitCode {
 }
 
 async fn started(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let stop = Stop::default();
     match arguments {
-        Arguments::Run(run) => run_and_report(&run, &watched(&stop)?).await,
-        Arguments::Prepare(run) => {
-            let options = run.options()?;
-            let stop = watched(&stop)?;
-            let ready = plaza_load::population::prepare::prepare(
-                &options.target,
-                &options.scenario.population,
-                &options.population,
-                options.shown,
-                &stop.asked,
-            );
-            let ready = ready.await?;
-            println!(
-                "{} people, {} friendships, {} groups in {}",
-                ready.people.len(),
-                ready.plan.friendships.len(),
-                ready.groups.len(),
-                options.population.display()
-            );
-            Ok(ExitCode::SUCCESS)
-        }
+        Arguments::Run(run) => commands::run(&run, &watched()?).await,
+        Arguments::Ramp(ramp) => commands::ramp(&ramp, &watched()?).await,
+        Arguments::Prepare(run) => commands::prepare(&run, &watched()?).await,
+        Arguments::Floor(floor) => commands::floor(&floor).await,
+        Arguments::Calibrate(calibrate) => commands::calibrate(&calibrate, &watched()?).await,
+        Arguments::Capacity(capacity) => commands::capacity(&capacity),
         Arguments::Compare { a, b } => {
             print!("{}", compare::table(&Report::read(&a)?, &Report::read(&b)?));
+            Ok(ExitCode::SUCCESS)
+        }
+        Arguments::ServeFloor { listen, data_dir } => {
+            plaza_floor::serve(&data_dir, listen).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn run_and_report(run: &Run, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let options = run.options()?;
-    let outcome = run::run(&options, stop).await?;
-    let report = Report::new(&options, &outcome);
-    let page = report.write(&run.out).context("writing the report")?;
-    println!("{}\n  report: {}", report.summary(), page.display());
-    Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 /// Ctrl-C stops the run at once; a second one ends the process.
-fn watched(stop: &Stop) -> anyhow::Result<Stop> {
+fn watched() -> anyhow::Result<Stop> {
     let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let (asked, own) = (stop.clone(), stop.clone());
+    let stop = Stop::default();
+    let asked = stop.clone();
     let watching = async move {
         interrupts.recv().await;
         asked.stop();
@@ -166,5 +204,5 @@ fn watched(stop: &Stop) -> anyhow::Result<Stop> {
     };
     #[expect(clippy::disallowed_methods, reason = "ends with the process")]
     tokio::spawn(watching);
-    Ok(own)
+    Ok(stop)
 }

@@ -4,13 +4,19 @@ pub mod compare;
 mod html;
 pub(crate) mod plot;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     operation::Measure,
+    population::prepare::Ready,
     record::{Interval, row},
     run::{
         Options, Outcome,
@@ -28,7 +34,7 @@ const CPU_MOST: f64 = 0.7;
 const SHOWN: usize = 20;
 
 /// Everything that is known of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The name of the scenario.
     pub name: String,
@@ -109,7 +115,7 @@ pub struct Failure {
 }
 
 /// The generator's own state: whether its figures can be believed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
     /// Operations started.
     pub started: u64,
@@ -207,6 +213,22 @@ impl Report {
         };
         report.judge();
         report
+    }
+
+    /// Of the tests that other messengers were measured with. That they ended means that every message was acknowledged and delivered once.
+    #[must_use]
+    pub fn of_peers(options: &Options, ready: &Ready, figures: BTreeMap<String, f64>) -> Self {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self {
+            name: options.name.clone(),
+            scenario: options.scenario.clone(),
+            target: options.target.address.clone(),
+            began,
+            people: [ready.people.len(), ready.plan.friendships.len(), ready.groups.len()],
+            prepared: ready.took,
+            peers: figures,
+            ..Self::default()
+        }
     }
 
     /// Says what is wrong.

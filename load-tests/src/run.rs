@@ -136,7 +136,7 @@ pub async fn run(options: &Options, stop: &Stop) -> anyhow::Result<Outcome> {
 }
 
 /// As many open files as the system allows: each stream is one.
-fn raise_limits() {
+pub fn raise_limits() {
     // What stays too low shows as a stream that cannot be opened.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }

@@ -20,7 +20,7 @@ const BUILT_IN: [(&str, &str); 8] = [
 ];
 
 /// A scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What it is for, in a sentence.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
@@ -17,7 +18,6 @@ use plaza_proto::{
 use plaza_types::{ClientId, ConversationId};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     api::{Api, Identity},
@@ -276,8 +276,10 @@ pub fn ack_of(to: To) -> Measure {
     }
 }
 
-/// A number that two different entries do not share, but by a chance of 1 to 2^64.
+/// A number that two different entries do not share, but by a chance of 1 to 2^64. The same in one process only.
 #[must_use]
 pub fn fingerprint(entry: &Entry) -> u64 {
-    xxh3_64(format!("{:?}", entry.what).as_bytes())
+    let mut hasher = DefaultHasher::new();
+    entry.what.hash(&mut hasher);
+    hasher.finish()
 }

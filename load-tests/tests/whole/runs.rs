@@ -85,7 +85,9 @@ async fn everybody_comes_back_from_a_storm_and_nothing_is_lost() -> anyhow::Resu
         scenario.population.people = 40;
     })?;
     let report = reported(&options).await?;
-    assert_good(&report);
+    assert!(report.problems.is_empty(), "{}", report.summary());
+    // A heartbeat that is due while its stream is cut has none to go on.
+    ensure!(report.failures.iter().all(|failure| failure.reason == "no stream"), "{}", report.summary());
     let back: u64 = report.rows.iter().filter(|row| row.measure == Measure::Reconnect).map(|row| row.count).sum();
     // 17 % and then all of 40.
     ensure!(back == 47, "{back}: {}", report.summary());

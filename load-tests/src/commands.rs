@@ -1,12 +1,15 @@
 //! The commands.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use plaza_load::{
     calibrate,
     capacity::{document, model::Model},
-    floor,
+    coordinator, floor,
     operation::Operation,
     peers,
     population::prepare::{self, Ready},
@@ -17,7 +20,7 @@ use plaza_load::{
     target::Target,
 };
 
-use crate::{Calibrate, Capacity, Floor, Ramp, Run};
+use crate::{Calibrate, Capacity, Coordinate, Floor, Generate, Ramp, Run};
 
 impl Run {
     /// Everything of it, checked.
@@ -62,7 +65,11 @@ pub(crate) async fn run(run: &Run, stop: &Stop) -> anyhow::Result<ExitCode> {
         false => Default::default(),
     };
     let mut report = match options.scenario.peers.is_empty() {
-        true => Report::new(&options, &run::run(&options, stop).await?),
+        true => {
+            let outcome = run::run(&options, stop).await?;
+            keep_history(run, &outcome)?;
+            Report::new(&options, &outcome)
+        }
         false => {
             run::raise_limits();
             let ready = prepared(&options, stop).await?;
@@ -71,9 +78,18 @@ pub(crate) async fn run(run: &Run, stop: &Stop) -> anyhow::Result<ExitCode> {
         }
     };
     report.floors = floors;
-    let page = report.write(&run.out).context("writing the report")?;
-    println!("{}\n  report: {}", report.summary(), page.display());
-    Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    finished(&report, &run.out)
+}
+
+/// A history with a violation is kept whole: what the report shows of it may not be enough.
+fn keep_history(run: &Run, outcome: &run::Outcome) -> anyhow::Result<()> {
+    if let Some(verified) = outcome.verified.as_ref().filter(|verified| !verified.violations.is_empty()) {
+        std::fs::create_dir_all(&run.out)?;
+        let path = run.out.join(format!("history-{}.json", outcome.began));
+        std::fs::write(&path, serde_json::to_vec(&verified.history)?).with_context(|| path.display().to_string())?;
+        println!("the whole history: {}", path.display());
+    }
+    Ok(())
 }
 
 async fn prepared(options: &Options, stop: &Stop) -> anyhow::Result<Ready> {
@@ -104,13 +120,36 @@ pub(crate) async fn ramp(ramp: &Ramp, stop: &Stop) -> anyhow::Result<ExitCode> {
         println!("{:>9.0}/s: {verdict}", step.rate);
     };
     let steps = ramp::ramp(&options, objective, ramp.most, stop, told).await?;
-    let Some(best) = ramp::best(&steps) else {
+    let Some(report) = ramp::report(&steps) else {
         println!("no rate met the objective");
         return Ok(ExitCode::FAILURE);
     };
-    let page = best.report.write(&ramp.run.out).context("writing the report")?;
-    println!("highest rate that met it: {:.0}/s\n{}\n  report: {}", best.rate, best.report.summary(), page.display());
+    let page = report.write(&ramp.run.out).context("writing the report")?;
+    println!("highest rate that met it: {:.0}/s\n{}\n  report: {}", report.scenario.rate, report.summary(), page.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// `coordinate`.
+pub(crate) async fn coordinate(coordinate: &Coordinate, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let options = coordinate.run.options()?;
+    let bound = |address| println!("waiting for {} generators on {address}", coordinate.generators);
+    let report = coordinator::coordinate(&options, coordinate.listen, coordinate.generators, stop, bound).await?;
+    finished(&report, &coordinate.run.out)
+}
+
+/// `generate`.
+pub(crate) async fn generate(generate: &Generate, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let Generate { coordinator, name, out, server_pid, i_own_this_target } = generate;
+    let report = coordinator::generator::generate(coordinator, name, *i_own_this_target, out, server_pid, stop).await?;
+    println!("this part: {}", report.summary());
+    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes and shows a report.
+fn finished(report: &Report, out: &Path) -> anyhow::Result<ExitCode> {
+    let page = report.write(out).context("writing the report")?;
+    println!("{}\n  report: {}", report.summary(), page.display());
+    Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// `floor`.
@@ -125,10 +164,8 @@ pub(crate) async fn floor(floor: &Floor) -> anyhow::Result<ExitCode> {
 pub(crate) async fn calibrate(calibrate: &Calibrate, stop: &Stop) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe()?;
     let report = calibrate::calibrate(&program, &calibrate.out, calibrate.connections, calibrate.rate, calibrate.seconds, stop).await?;
-    let page = report.write(&calibrate.out).context("writing the report")?;
-    println!("{}\n  generator: {:.2} cores, {:.1} KiB for each stream", report.summary(), report.generator.cores, report.stream_kib);
-    println!("  report: {}", page.display());
-    Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("generator: {:.2} cores, {:.1} KiB for each stream", report.generator.cores, report.stream_kib);
+    finished(&report, &calibrate.out)
 }
 
 /// `capacity`.

@@ -5,6 +5,7 @@ pub mod api;
 pub mod arrivals;
 pub mod calibrate;
 pub mod capacity;
+pub mod coordinator;
 pub mod floor;
 pub mod operation;
 pub mod peers;

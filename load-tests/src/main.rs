@@ -21,6 +21,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 enum Arguments {
     /// Prepares people, runs a scenario, checks what was sent, and writes a report.
     Run(Run),
+    /// Runs a scenario with several generators, which join with `generate`; the population is theirs.
+    Coordinate(Coordinate),
+    /// Joins a coordinator and does its part of the run.
+    Generate(Generate),
     /// Finds the highest rate at which a scenario meets an objective.
     Ramp(Ramp),
     /// Only prepares the people of a scenario; a later `run` with the same numbers uses them.
@@ -48,6 +52,39 @@ enum Arguments {
         #[arg(long)]
         data_dir: PathBuf,
     },
+}
+
+/// A run of several generators.
+#[derive(clap::Args, Clone)]
+struct Coordinate {
+    #[command(flatten)]
+    run: Run,
+    /// How many generators to wait for.
+    #[arg(long)]
+    generators: usize,
+    /// Where they join. Whoever reaches it can join: no further than they are.
+    #[arg(long, default_value = "127.0.0.1:7790")]
+    listen: std::net::SocketAddr,
+}
+
+/// One of several generators.
+#[derive(clap::Args, Clone)]
+struct Generate {
+    /// Where the coordinator is, as http://host:port.
+    #[arg(long, default_value = "http://127.0.0.1:7790")]
+    coordinator: String,
+    /// What it is called in the report.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// The state of its people is kept here.
+    #[arg(long, default_value = "target/load")]
+    out: PathBuf,
+    /// Processes of the server on this machine, to be watched.
+    #[arg(long, value_delimiter = ',')]
+    server_pid: Vec<u32>,
+    /// The target is not this machine, and I may load it.
+    #[arg(long)]
+    i_own_this_target: bool,
 }
 
 /// A ramp.
@@ -175,6 +212,8 @@ async fn main() -> ExitCode {
 async fn started(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments {
         Arguments::Run(run) => commands::run(&run, &watched()?).await,
+        Arguments::Coordinate(coordinate) => commands::coordinate(&coordinate, &watched()?).await,
+        Arguments::Generate(generate) => commands::generate(&generate, &watched()?).await,
         Arguments::Ramp(ramp) => commands::ramp(&ramp, &watched()?).await,
         Arguments::Prepare(run) => commands::prepare(&run, &watched()?).await,
         Arguments::Floor(floor) => commands::floor(&floor).await,

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    report::Report,
+    operation::Measure,
+    report::{Report, Tried},
     run::{self, Options, Stop},
     scenario::Kind,
 };
@@ -125,6 +126,22 @@ pub async fn ramp(
         }
     }
     Ok(steps)
+}
+
+/// The report of the best step, with all steps in it; nothing if no rate met the objective.
+#[must_use]
+pub fn report(steps: &[Step]) -> Option<Report> {
+    let mut report = best(steps)?.report.clone();
+    let p99 = |step: &Step, measure| step.report.row(measure, Kind::Steady).map_or(0.0, |row| row.p99);
+    let tried = |step: &Step| Tried {
+        rate: step.rate,
+        ack_p99: p99(step, Measure::AckDirect),
+        delivery_p99: p99(step, Measure::DeliverDirect),
+        missed: step.missed.join("; "),
+    };
+    report.steps = steps.iter().map(tried).collect();
+    report.name = format!("ramp-{}", report.name);
+    Some(report)
 }
 
 /// The step with the highest rate that met the objective.

@@ -12,12 +12,13 @@ use std::{
 };
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     operation::Measure,
     population::prepare::Ready,
-    record::{Interval, row},
+    record::{Interval, Totals, row},
     run::{
         Options, Outcome,
         process::{Processes, Sample},
@@ -74,12 +75,28 @@ pub struct Report {
     /// Figures of the tests that other messengers were measured with, if they were run.
     #[serde(default)]
     pub peers: BTreeMap<String, f64>,
+    /// The rates that a ramp tried, if it was one; the rest is of the best of them.
+    #[serde(default)]
+    pub steps: Vec<Tried>,
     /// Whether it was stopped.
     pub stopped: bool,
     /// What is wrong with the run; nothing if it is good.
     pub problems: Vec<String>,
     /// What is wrong with the figures, though not with the server; nothing if they are valid.
     pub doubts: Vec<String>,
+}
+
+/// A rate that a ramp tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Operations a second.
+    pub rate: f64,
+    /// 99 % of the direct messages were acknowledged within this, milliseconds.
+    pub ack_p99: f64,
+    /// And delivered within this.
+    pub delivery_p99: f64,
+    /// Why it missed the objective; empty if it met it.
+    pub missed: String,
 }
 
 /// One line of latencies, milliseconds.
@@ -154,15 +171,34 @@ pub struct Checked {
     pub shown: Vec<(String, String)>,
 }
 
+impl Checked {
+    /// Adds what another generator checked.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.unknown += other.unknown;
+        self.conversations += other.conversations;
+        self.entries += other.entries;
+        self.viewers += other.viewers;
+        self.judgements += other.judgements;
+        self.violations += other.violations;
+        self.shown.extend(other.shown.iter().cloned());
+    }
+}
+
+/// The lines of latencies.
+pub(crate) fn rows(totals: &Totals) -> Vec<Row> {
+    let line = |((measure, phase), histogram): (&(Measure, Kind), &Histogram<u64>)| {
+        let [count, p50, p90, p99, p999, max] = row(histogram);
+        Row { measure: *measure, phase: *phase, count: count as u64, p50, p90, p99, p999, max }
+    };
+    totals.histograms.iter().map(line).collect()
+}
+
 impl Report {
     /// Of a run.
     #[must_use]
     pub fn new(options: &Options, outcome: &Outcome) -> Self {
         let totals = &outcome.totals;
-        let rows = totals.histograms.iter().map(|((measure, phase), histogram)| {
-            let [count, p50, p90, p99, p999, max] = row(histogram);
-            Row { measure: *measure, phase: *phase, count: count as u64, p50, p90, p99, p999, max }
-        });
         let failures =
             totals.failures.iter().map(|((measure, reason), count)| Failure { measure: *measure, reason: reason.clone(), count: *count });
         let checked = outcome.verified.as_ref().map(|verified| Checked {
@@ -191,7 +227,7 @@ impl Report {
             streams: outcome.streams,
             entries: outcome.entries,
             stream_kib: outcome.stream_kib,
-            rows: rows.collect(),
+            rows: rows(totals),
             failures: failures.collect(),
             intervals: outcome.intervals.clone(),
             processes: outcome.processes.samples.clone(),
@@ -207,6 +243,7 @@ impl Report {
             checked,
             floors: BTreeMap::new(),
             peers: BTreeMap::new(),
+            steps: Vec::new(),
             stopped: outcome.stopped,
             problems: Vec::new(),
             doubts: Vec::new(),
@@ -270,7 +307,7 @@ impl Report {
         self.rows.iter().find(|row| row.measure == measure && row.phase == phase)
     }
 
-    /// Operations that were due and that were answered, a second, in the middle half of the steady time.
+    /// Operations that were due and that were answered, a second, without the first quarter of the run.
     #[must_use]
     pub fn rates(&self) -> (f64, f64) {
         let inside: Vec<_> =
@@ -285,8 +322,7 @@ impl Report {
     /// The files cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<std::path::PathBuf> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let name = Path::new(&self.name).file_stem().map_or_else(|| self.name.clone(), |name| name.to_string_lossy().into_owned());
-        let stem = format!("{name}-{}", self.began);
+        let stem = format!("{}-{}", self.name, self.began);
         fs::write(folder.join(format!("{stem}.json")), serde_json::to_vec_pretty(self)?)?;
         let page = folder.join(format!("{stem}.html"));
         fs::write(&page, html::page(self)?).with_context(|| page.display().to_string())?;
@@ -356,5 +392,95 @@ impl Report {
         let ratios: Vec<_> =
             beside.into_iter().filter_map(|(name, floor, ours)| Some((name.to_owned(), ours / self.floors.get(floor)?))).collect();
         (!ratios.is_empty()).then_some(ratios)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plaza_checker::{
+        check,
+        history::{Entry, Final, History, Message, Sent, What},
+    };
+
+    use super::*;
+    use crate::{target::Target, verify::Verified};
+
+    fn options() -> Options {
+        Options {
+            target: Target::new("http://127.0.0.1:7700", false).expect("loopback"),
+            name: "chat".into(),
+            scenario: Scenario::load("chat").expect("built in"),
+            population: "nowhere".into(),
+            seed: 1,
+            call_connections: 1,
+            server_pids: Vec::new(),
+            shown: false,
+            check: true,
+        }
+    }
+
+    /// Two people and one message, which both have unless it is lost.
+    fn history(lost: bool) -> History {
+        let message = Message {
+            conversation: "d".into(),
+            sequence: 1,
+            sender: "ada".into(),
+            id: "m1".into(),
+            text: "t".into(),
+            ..Message::default()
+        };
+        let mut history = History { members: [("d".to_owned(), vec![0, 1])].into(), ..History::default() };
+        for user in ["ada", "bob"] {
+            let has = user == "ada" || !lost;
+            let inbox = has.then(|| Entry { cursor: 1, what: What::Message(message.clone()) }).into_iter().collect();
+            let messages = [("d".to_owned(), has.then(|| message.clone()).into_iter().collect())].into();
+            history.finals.push(Final { user_id: user.into(), inbox, messages, ..Final::default() });
+        }
+        history.sends.push(Sent { from: 0, id: "m1".into(), conversation: "d".into(), acked: vec![1], text: "t".into() });
+        history
+    }
+
+    fn report(history: History, totals: Totals, shed: u64, stopped: bool) -> Report {
+        let verified = Verified { violations: check(&history), history, ..Verified::default() };
+        let outcome = Outcome {
+            began: 1,
+            lasted: 10.0,
+            stopped,
+            totals,
+            intervals: Vec::new(),
+            processes: Processes::new(&[]).expect("proc"),
+            verified: Some(verified),
+            unanswered: 0,
+            shed,
+            streams: 2,
+            entries: 2,
+            prepared: Default::default(),
+            people: [2, 1, 0],
+            stream_kib: 30.0,
+        };
+        Report::new(&options(), &outcome)
+    }
+
+    #[test]
+    fn a_planted_violation_fails_the_run_and_shows_what_was_around_it() {
+        let good = report(history(false), Totals::default(), 0, false);
+        assert_eq!((good.verdict(), good.problems.len()), ("good", 0));
+        let failed = report(history(true), Totals::default(), 0, false);
+        assert_eq!(failed.verdict(), "failed");
+        let shown = failed.summary();
+        assert!(shown.contains("m1 was acknowledged as 1 and is not in the inbox of user 1"), "{shown}");
+        assert!(shown.contains("inbox of user 0, 1 entries") && shown.contains("inbox of user 1, 0 entries"), "{shown}");
+        let page = html::page(&failed).expect("drawn");
+        assert!(page.contains("Verdict: failed") && page.contains("inbox of user 1"), "{page}");
+    }
+
+    #[test]
+    fn figures_of_a_late_stopped_or_overfull_generator_are_not_valid() {
+        let late = |late| Totals { started: 1_000, late, ..Totals::default() };
+        assert_eq!(report(history(false), late(50), 0, false).verdict(), "good");
+        assert_eq!(report(history(false), late(51), 0, false).verdict(), "not valid");
+        assert_eq!(report(history(false), Totals::default(), 1, false).verdict(), "not valid");
+        assert_eq!(report(history(false), Totals::default(), 0, true).verdict(), "not valid");
+        assert_eq!(report(history(true), late(51), 0, false).verdict(), "failed");
     }
 }

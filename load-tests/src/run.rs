@@ -79,6 +79,11 @@ impl Stop {
         self.asked.store(true, Ordering::Relaxed);
         self.token.cancel();
     }
+
+    /// Until it is stopped.
+    pub async fn stopped(&self) {
+        self.token.cancelled().await;
+    }
 }
 
 /// What came of a run.
@@ -132,7 +137,7 @@ const REFRESH_EVERY: Duration = Duration::from_secs(20);
 pub async fn run(options: &Options, stop: &Stop) -> anyhow::Result<Outcome> {
     raise_limits();
     let ready = prepare(&options.target, &options.scenario.population, &options.population, options.shown, &stop.asked).await?;
-    drive(options, ready, stop).await
+    drive(options, ready, stop, std::future::ready(Ok(()))).await
 }
 
 /// As many open files as the system allows: each stream is one.
@@ -141,11 +146,16 @@ pub fn raise_limits() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
-/// Runs the scenario with people who are there.
+/// Runs the scenario with people who are there. The phases begin when the streams are up and `gate` is open.
 ///
 /// # Errors
-/// The streams cannot be opened.
-pub async fn drive(options: &Options, ready: Ready, stop: &Stop) -> anyhow::Result<Outcome> {
+/// The streams cannot be opened, or the gate's.
+pub async fn drive(
+    options: &Options,
+    ready: Ready,
+    stop: &Stop,
+    gate: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Outcome> {
     let api = Api::new(&options.target, options.call_connections)?;
     let bases = bases(&api, &ready.people, &ready.plan, &ready.groups).await?;
     let prepared = ready.took;
@@ -156,6 +166,7 @@ pub async fn drive(options: &Options, ready: Ready, stop: &Stop) -> anyhow::Resu
     connect(&world, &holders, options.shown, stop).await?;
     let streams = world.streams.load(Ordering::Relaxed);
     let stream_kib = (resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
+    gate.await?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (intervals, processes, shed) = phases(options, &world, stop).await?;
     let lasted = world.recorder.clock().now() as f64 / 1e6;

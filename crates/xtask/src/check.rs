@@ -24,7 +24,7 @@ const IMPURE: [&str; 11] = [
 /// Tests that sleep and wait for nothing: the simulation, whose time is its own, and the crash tests, which kill at random moments.
 const SLEEPERS: [&str; 2] = ["/tests/sim/", "services/server/tests/crash.rs"];
 /// Where one crate may not look: (whose manifest, what it must not name, why).
-const EDGES: [(&str, &[&str], &str); 8] = [
+const EDGES: [(&str, &[&str], &str); 10] = [
     (
         "services/accounts",
         &["plaza-graph", "plaza-chat", "plaza-moments", "plaza-gateway", "plaza-client"],
@@ -53,12 +53,36 @@ const EDGES: [(&str, &[&str], &str); 8] = [
     ("crates/processor", &["plaza-topics", "plaza-proto", "plaza-rpc"], "the processor knows nothing of what machines do"),
     ("crates/event-log", &["plaza-topics", "plaza-processor", "plaza-proto"], "the log knows nothing of what records mean"),
     ("crates/client", &["plaza-rpc", "plaza-event-log", "plaza-embedded-db", "plaza-processor"], "the client speaks only the public API"),
+    (
+        "crates/checker",
+        &["plaza-client", "plaza-embedded-db", "plaza-processor", "plaza-runtime", "tokio"],
+        "the checker judges histories and knows nothing of how they came about",
+    ),
+    (
+        "load-tests",
+        &[
+            "plaza",
+            "plaza-accounts",
+            "plaza-graph",
+            "plaza-chat",
+            "plaza-moments",
+            "plaza-gateway",
+            "plaza-rpc",
+            "plaza-runtime",
+            "plaza-topics",
+            "plaza-event-log",
+            "plaza-embedded-db",
+            "plaza-processor",
+            "plaza-testkit",
+        ],
+        "the load tests speak only the public API",
+    ),
 ];
 
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let mut findings = Vec::new();
     let mut files = Vec::new();
-    for folder in ["crates", "services", "proto", "docs", ".ci"] {
+    for folder in ["crates", "services", "load-tests", "proto", "docs", ".ci"] {
         collect(&root.join(folder), &mut files)?;
     }
     for file in &files {

@@ -30,6 +30,7 @@ pub(super) fn page(report: &Report) -> anyhow::Result<String> {
             @for doubt in &report.doubts { li.valid { "The figures are not valid: " (doubt) } }
         }
         (overview(report, offered, achieved))
+        (steps(report)?)
         h2 { "Latencies" }
         p.note { "Milliseconds, each from the time at which the operation was due, not from when it could be started." }
         (latencies(report))
@@ -72,6 +73,35 @@ fn overview(report: &Report, offered: f64, achieved: f64) -> Markup {
             tr { td { "Sends without an answer at the end" } td { (generator.unanswered) } }
         }
     }
+}
+
+/// The rates that a ramp tried.
+fn steps(report: &Report) -> anyhow::Result<Markup> {
+    if report.steps.is_empty() {
+        return Ok(html! {});
+    }
+    let mut steps = report.steps.clone();
+    steps.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    let line = |name: &str, of: fn(&super::Tried) -> f64| Line {
+        name: name.to_owned(),
+        points: steps.iter().map(|step| (step.rate, of(step))).filter(|(_, value)| *value > 0.0).collect(),
+    };
+    let lines = [line("ack p99", |step| step.ack_p99), line("delivery p99", |step| step.delivery_p99)];
+    let svg = plot::lines(("operations/s offered", "ms"), &lines, true)?;
+    Ok(html! {
+        h2 { "Rates tried" }
+        (PreEscaped(svg))
+        table {
+            tr { th { "operations/s" } th { "ack p99, ms" } th { "delivery p99, ms" } th { "" } }
+            @for step in &steps {
+                tr {
+                    td { (format!("{:.0}", step.rate)) } td { (format!("{:.1}", step.ack_p99)) } td { (format!("{:.1}", step.delivery_p99)) }
+                    td { @if step.missed.is_empty() { "met" } @else { (step.missed) } }
+                }
+            }
+        }
+        p.note { "What follows is of the highest rate that met the objective." }
+    })
 }
 
 fn latencies(report: &Report) -> Markup {

@@ -283,3 +283,74 @@ pub fn fingerprint(entry: &Entry) -> u64 {
     entry.what.hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        record::Clock,
+        scenario::{Kind, Population},
+    };
+
+    /// A world of people with these friendships, whom no server knows. Inside a runtime.
+    pub(crate) fn world(people: usize, friendships: &[(u32, u32)]) -> World {
+        let mut plan = Plan::new(&Population { people: people.max(2), groups_per_person: 0.0, ..Population::default() });
+        plan.friendships = friendships.to_vec();
+        for (number, person) in plan.people.iter_mut().enumerate() {
+            let friend = |(one, other): &(u32, u32)| match number as u32 {
+                number if number == *one => Some(*other),
+                number if number == *other => Some(*one),
+                _ => None,
+            };
+            person.friends = friendships.iter().filter_map(friend).collect();
+        }
+        let target = Target::new("http://127.0.0.1:1", false).expect("loopback");
+        let member = |number: usize| {
+            let id = ClientId::new(1, [number as u8; 10]).to_string();
+            Member {
+                identity: Arc::new(Identity::named(&id).expect("a name")),
+                connected: true,
+                active: true,
+                outgoing: Mutex::default(),
+                shown: Mutex::default(),
+                cut: Notify::new(),
+            }
+        };
+        World {
+            api: Api::new(&target, 1).expect("an address"),
+            target,
+            tag: "0a0b0c".into(),
+            text_bytes: 100,
+            people: (0..people).map(member).collect(),
+            plan,
+            groups: vec!["g-1".into()],
+            moments: Mutex::default(),
+            recorder: Recorder::new(Clock::standing(), &[(Duration::from_secs(1), Kind::Steady)]),
+            tasks: TaskTracker::new(),
+            open: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            entries: AtomicU64::new(0),
+            measuring: AtomicBool::new(true),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn texts_and_ids_are_unique_and_say_whose_they_are() {
+        let world = world(3, &[(0, 1)]);
+        let mut seen = HashSet::new();
+        for person in 0..3 {
+            for number in [0, 1, 255, 70_000] {
+                let text = world.text(person, number, 12_345);
+                assert_eq!((world.read_text(&text), text.len()), (Some((person, 12_345)), 100));
+                let id = world.client_id(person, number, 1_700_000_000_000_000);
+                assert_eq!(World::number_in(&id), Some(number));
+                assert!(ClientId::parse(&id).is_ok() && seen.insert(text) && seen.insert(id));
+            }
+        }
+        assert_eq!(world.read_text("another 0 0 1 ...."), None);
+        assert_eq!(World::number_in("short"), None);
+    }
+}

@@ -26,7 +26,7 @@ use crate::{
 const VIEWERS: usize = 40;
 /// A post is on its way for at most this.
 const SOON: Duration = Duration::from_secs(30);
-/// Likes and comments up to which the counts are judged: beyond, others' rules begin.
+/// Who sees what, in the documentation's numbers.
 const INVARIANT: u32 = 7;
 
 #[derive(Default)]
@@ -185,5 +185,88 @@ impl Rules<'_> {
             wrong.push(format!("viewer {}: post {number} shows {} comments, not {least} to {most}", self.viewer, shown.comment_count));
         }
         wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::people::tests::world;
+
+    const VIEWER: usize = 1;
+
+    /// 0 and 1 are friends, so are 1 and 2; 3 is a stranger to 1, and 4 may have become a friend.
+    fn moments() -> Moments {
+        let made = |author, id: &str, audience| Post { author, id: Some(id.to_owned()), audience };
+        Moments {
+            posts: vec![
+                made(0, "p0", Audience::All),
+                made(0, "p1", Audience::Private),
+                made(0, "p2", Audience::Only(vec![1])),
+                made(0, "p3", Audience::Except(vec![1])),
+                made(3, "p4", Audience::All),
+                made(1, "p5", Audience::Private),
+                made(4, "p6", Audience::All),
+            ],
+            likes: vec![("p0".into(), 2, true), ("p0".into(), 2, true), ("p0".into(), 3, true), ("p2".into(), 1, false)],
+            comments: vec![("p0".into(), 0, true), ("p0".into(), 3, true)],
+            changed: [(1, 4)].into(),
+        }
+    }
+
+    fn shown(number: usize, likes: u32, comments: u32) -> (usize, moments::Post) {
+        let created = plaza_client::moments::Post::default().created.unwrap_or_default();
+        let created = Some(created).map(|mut at| {
+            at.seconds = number as i64;
+            at
+        });
+        let post =
+            moments::Post { post_id: format!("p{number}"), like_count: likes, comment_count: comments, created, ..Default::default() };
+        (number, post)
+    }
+
+    fn good() -> Vec<(usize, moments::Post)> {
+        vec![shown(5, 0, 0), shown(2, 0, 0), shown(0, 1, 1)]
+    }
+
+    fn judged(shown: &[(usize, moments::Post)]) -> Vec<String> {
+        let world = world(5, &[(0, 1), (1, 2)]);
+        Rules { world: &world, moments: &moments(), viewer: VIEWER }.judge(shown).1
+    }
+
+    #[tokio::test]
+    async fn what_may_be_seen_passes_also_where_nothing_is_known() {
+        assert_eq!(judged(&good()), [""; 0]);
+        let unknown = [&[shown(6, 9, 9)][..], &good()[..]].concat();
+        assert!(judged(&unknown).iter().all(|wrong| !wrong.contains("is shown post 6")), "{:?}", judged(&unknown));
+        let mut asked = good();
+        // The own like had no answer: it may be there.
+        asked[1].1.like_count = 1;
+        assert_eq!(judged(&asked), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_must_not_be_seen_and_what_is_missing_is_found() {
+        for (number, words) in [(1, "is shown post 1"), (3, "is shown post 3"), (4, "is shown post 4"), (9, "never made")] {
+            let planted = [&[shown(number, 0, 0)][..], &good()[..]].concat();
+            assert!(judged(&planted).iter().any(|wrong| wrong.contains(words)), "{:?}", judged(&planted));
+        }
+        let mut missing = good();
+        missing.remove(1);
+        assert!(judged(&missing).iter().any(|wrong| wrong.contains("is not shown post 2")), "{:?}", judged(&missing));
+        let twice = [&good()[..1], &good()[..]].concat();
+        assert!(judged(&twice).iter().any(|wrong| wrong.contains("shown twice")), "{:?}", judged(&twice));
+        let mut order = good();
+        order.reverse();
+        assert!(judged(&order).iter().any(|wrong| wrong.contains("stands before the newer")), "{:?}", judged(&order));
+    }
+
+    #[tokio::test]
+    async fn likes_and_comments_of_strangers_and_lost_ones_are_found() {
+        for (likes, comments, words) in [(2, 1, "2 likes"), (0, 1, "0 likes"), (1, 2, "2 comments"), (1, 0, "0 comments")] {
+            let mut planted = good();
+            planted[2] = shown(0, likes, comments);
+            assert!(judged(&planted).iter().any(|wrong| wrong.contains(words)), "{:?}", judged(&planted));
+        }
     }
 }

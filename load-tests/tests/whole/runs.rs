@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 use plaza_load::{
+    coordinator,
     operation::Measure,
     report::Report,
     run::{Options, Stop, run},
@@ -114,6 +115,35 @@ async fn a_stop_ends_the_run_at_once_and_is_reported() -> anyhow::Result<()> {
     let (outcome, ()) = tokio::join!(running, stopping);
     let report = Report::new(&options, &outcome?);
     ensure!(report.stopped && report.verdict() == "not valid" && began.elapsed().as_secs() < 30, "{}", report.summary());
+    server.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_generators_share_one_run_and_one_report() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let options = server.options("chat", |scenario| {
+        scenario.seconds = 3.0;
+        scenario.rate = 160.0;
+        scenario.population.people = 40;
+    })?;
+    let stop = Stop::default();
+    let (bound, address) = tokio::sync::oneshot::channel();
+    let coordinating = coordinator::coordinate(&options, "127.0.0.1:0".parse()?, 2, &stop, |address| _ = bound.send(address));
+    let folder = server.folder.path();
+    let generating = async {
+        let coordinator = format!("http://{}", address.await?);
+        let stops = [Stop::default(), Stop::default()];
+        let one = coordinator::generator::generate(&coordinator, "one", false, folder, &[], &stops[0]);
+        let two = coordinator::generator::generate(&coordinator, "two", false, folder, &[], &stops[1]);
+        tokio::try_join!(one, two)
+    };
+    let (report, (one, two)) = tokio::try_join!(coordinating, generating)?;
+    assert_good(&report);
+    let count = |report: &Report| report.row(Measure::AckDirect, Kind::Steady).map_or(0, |row| row.count);
+    ensure!(count(&one) > 50 && count(&two) > 50 && count(&report) == count(&one) + count(&two), "{}", report.summary());
+    let checked = report.checked.as_ref().context("nothing was checked")?;
+    ensure!(report.streams == 40 && checked.acknowledged > 200 && checked.violations == 0, "{}", report.summary());
     server.stop().await;
     Ok(())
 }

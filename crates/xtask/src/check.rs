@@ -129,12 +129,15 @@ fn rust(shown: &str, text: &str, findings: &mut Vec<String>) {
 
 fn protocol(shown: &str, text: &str, findings: &mut Vec<String>) {
     let package = text.lines().find_map(|line| line.strip_prefix("package ")?.strip_suffix(';'));
-    let folder = Path::new(shown).parent().map(|folder| folder.to_string_lossy().trim_start_matches("proto/").replace('/', "."));
+    let is_public = shown.starts_with("proto/");
+    // The public protocol is in `proto/`; a product of its own may have one in its own `proto/`.
+    let inside = shown.split_once("/proto/").map_or(shown.trim_start_matches("proto/"), |(_, inside)| inside);
+    let folder = Path::new(inside).parent().map(|folder| folder.to_string_lossy().replace('/', "."));
     if package != folder.as_deref() {
         findings.push(format!("{shown}: package {package:?} in folder {folder:?}"));
     }
     let (methods, policies) = (text.matches("  rpc ").count(), text.matches("(plaza.options.v1.policy) = ").count());
-    if methods != policies {
+    if is_public && methods != policies {
         findings.push(format!("{shown}: {methods} methods, {policies} policies"));
     }
 }
@@ -188,5 +191,7 @@ mod tests {
         assert_eq!(found("crates/x/src/a.rs", &"//! Doc.\n".repeat(801)).len(), 1);
         assert_eq!(found("proto/plaza/x/v1/x.proto", "package plaza.x.v1;\n  rpc A(B) returns (C) {}").len(), 1);
         assert_eq!(found("proto/plaza/y/v1/x.proto", "package plaza.x.v1;").len(), 1);
+        assert_eq!(found("load-tests/proto/plaza/x/v1/x.proto", "package plaza.x.v1;\n  rpc A(B) returns (C) {}"), [""; 0]);
+        assert_eq!(found("load-tests/proto/plaza/y/v1/x.proto", "package plaza.x.v1;").len(), 1);
     }
 }

@@ -224,7 +224,7 @@ async fn login(api: &Api, handle: &str) -> anyhow::Result<Known> {
         let asked = accounts::LoginRequest { handle: handle.to_owned(), password: PASSWORD.to_owned(), device: Some(device()) };
         async { api.accounts().login(request(asked)).await }
     });
-    known(answer.await.context("signing in")?.session)
+    known(answer.await.context("signing in; if the deployment was made anew, remove the state file of its people")?.session)
 }
 
 fn device() -> accounts::Device {

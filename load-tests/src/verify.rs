@@ -8,6 +8,7 @@ mod read_back;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use anyhow::bail;
@@ -17,12 +18,16 @@ use plaza_checker::{
     history::{Conversation, Device, Entry, Final, Group, History, Message, Sent, What},
 };
 
+use tokio::time::Instant;
+
 use self::read_back::{Found, read_back};
 use crate::run::{
     base::{Base, Stand},
     people::{Outcome, To, World, fingerprint},
 };
 
+/// How long delivery may go on after the last acknowledgement.
+const SOON: Duration = Duration::from_secs(60);
 /// People read back at once.
 const AT_ONCE: usize = 32;
 
@@ -57,8 +62,10 @@ pub async fn verify(world: &World, bases: &[Base], stop: &AtomicBool, progress: 
     let places: BTreeMap<usize, usize> = people.iter().enumerate().map(|(place, person)| (*person, place)).collect();
     let mut verified = Verified::default();
     let mut history = touched.history(world, bases, &places);
+    // What was acknowledged is delivered by then; what is not is lost.
+    let until = Instant::now() + SOON;
     let mut reading = stream::iter(&people)
-        .map(|person| read_back(world, *person, &bases[*person], &touched.conversations[person], touched.expected(*person)))
+        .map(|person| read_back(world, *person, &bases[*person], &touched.conversations[person], touched.expected(*person), until))
         .buffered(AT_ONCE);
     let mut place = 0;
     while let Some(found) = reading.try_next().await? {

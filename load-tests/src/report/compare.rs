@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
-use crate::{operation::Measure, scenario::Kind};
+use crate::operation::Measure;
 
 /// A difference counts when the ratio is further from 1 than the noise of both together, and than this.
 const LEAST: f64 = 0.1;
@@ -37,16 +37,12 @@ pub fn table(one: &Report, other: &Report) -> String {
                 text,
                 "{:22} {:9} {name:7} {a:>10.2} {b:>10.2} {ratio:>8.2} {:>7.0}% {mark}",
                 row.measure.name(),
-                phase(row.phase),
+                row.phase.name(),
                 noise * 100.0
             );
         }
     }
     text
-}
-
-fn phase(kind: Kind) -> &'static str {
-    kind.name()
 }
 
 /// The median distance of one second's figure from the median of all seconds, as a part of it, without the first fifth.
@@ -61,4 +57,34 @@ fn noise(report: &Report, measure: Measure, place: usize) -> f64 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::Interval, report::Row, scenario::Kind};
+
+    /// A run whose p99 is this in the mean and moves by this part of it from second to second.
+    fn report(p99: f64, moves: f64) -> Report {
+        let row = Row { measure: Measure::AckDirect, phase: Kind::Steady, count: 1_000, p50: 1.0, p90: 2.0, p99, p999: 9.0, max: 10.0 };
+        let second = |number: u32| {
+            let p99 = p99 * (1.0 + if number.is_multiple_of(2) { moves } else { -moves });
+            let latencies = [(Measure::AckDirect, [10.0, 1.0, 2.0, p99, 9.0, 10.0])].into();
+            Interval { at: f64::from(number), offered: 10.0, achieved: 10.0, latencies }
+        };
+        Report { rows: vec![row], intervals: (1..40).map(second).collect(), lasted: 40.0, ..Report::default() }
+    }
+
+    fn line(one: &Report, other: &Report, figure: &str) -> String {
+        let table = table(one, other);
+        table.lines().find(|line| line.contains(&format!(" {figure} "))).expect(figure).to_owned()
+    }
+
+    #[test]
+    fn a_difference_counts_only_beyond_the_noise() {
+        assert!(line(&report(10.0, 0.02), &report(15.0, 0.02), "p99").ends_with("worse"));
+        assert!(line(&report(15.0, 0.02), &report(10.0, 0.02), "p99").ends_with("better"));
+        assert!(line(&report(10.0, 0.4), &report(15.0, 0.4), "p99").trim_end().ends_with('%'));
+        assert!(line(&report(10.0, 0.0), &report(10.5, 0.0), "p99").trim_end().ends_with('%'));
+    }
 }

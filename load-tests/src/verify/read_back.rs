@@ -19,9 +19,6 @@ use crate::{
     },
 };
 
-/// What was acknowledged is delivered within this; what is not is lost.
-const SOON: Duration = Duration::from_secs(60);
-
 /// What one person has.
 pub(super) struct Found {
     pub(super) inbox: Vec<Entry>,
@@ -29,18 +26,19 @@ pub(super) struct Found {
     pub(super) messages: BTreeMap<String, Vec<Message>>,
 }
 
-/// Reads it, waiting for acknowledged messages that are still on their way.
+/// Reads it, waiting until then for acknowledged messages that are still on their way.
 pub(super) async fn read_back(
     world: &World,
     person: usize,
     base: &Base,
     touched: &BTreeSet<String>,
     expected: Vec<String>,
+    until: Instant,
 ) -> anyhow::Result<Found> {
     let identity = &world.people[person].identity;
     identity.refresh(&world.api).await?;
     let mut missing: HashSet<String> = expected.into_iter().collect();
-    let (mut inbox, mut cursor, until) = (Vec::new(), base.cursor, Instant::now() + SOON);
+    let (mut inbox, mut cursor) = (Vec::new(), base.cursor);
     loop {
         let asked = chat::SyncRequest { cursor, page_size: PAGE_MAX };
         let page = again(|| async { world.api.chat().sync(identity.request(asked)).await }).await.context("reading an inbox")?;

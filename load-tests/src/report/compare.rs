@@ -45,13 +45,14 @@ pub fn table(one: &Report, other: &Report) -> String {
     text
 }
 
-/// The median distance of one second's figure from the median of all seconds, as a part of it, without the first fifth.
+/// The mean distance of one second's figure from the median of all seconds, as a part of it, without the first fifth.
 fn noise(report: &Report, measure: Measure, place: usize) -> f64 {
     let from = report.lasted * 0.2;
     let seconds = report.intervals.iter().filter(|interval| interval.at > from).filter_map(|interval| interval.latencies.get(&measure));
     let values: Vec<f64> = seconds.map(|row| row[place]).collect();
     let middle = median(values.clone());
-    median(values.into_iter().map(|value| (value - middle).abs()).collect()) / middle.max(1e-6)
+    let count = values.len().max(1) as f64;
+    values.into_iter().map(|value| (value - middle).abs()).sum::<f64>() / count / middle.max(1e-6)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -75,6 +75,25 @@ mod tests {
         assert!(latencies.max() >= 490_000, "{}", latencies.max());
     }
 
+    /// What holds up the generator itself is in the figures too: a start that is late has the time it was due.
+    #[test]
+    fn a_start_that_is_late_counts_from_when_it_was_due() {
+        let (recorder, arrivals) = run(1);
+        let (_keep, stop) = channel();
+        let (_never, nobody) = channel::<()>();
+        let mut stood = false;
+        pace(arrivals, &recorder, &stop, |_, scheduled| {
+            if !stood && scheduled > 300_000 {
+                stood = true;
+                let _ = nobody.recv_timeout(Duration::from_millis(400));
+            }
+            recorder.answer(Measure::Sync, scheduled);
+        });
+        let _ = recorder.interval(Duration::from_secs(1));
+        let latencies = &recorder.totals().histograms[&(Measure::Sync, Kind::Steady)];
+        assert!(latencies.max() >= 380_000 && latencies.value_at_quantile(0.75) > 50_000, "{:?}", crate::record::row(latencies));
+    }
+
     #[test]
     fn it_stops_at_once() {
         let (recorder, arrivals) = run(60);

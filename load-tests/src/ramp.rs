@@ -153,6 +153,7 @@ pub fn best(steps: &[Step]) -> Option<&Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Generator, Row};
 
     fn found(border: f64, most: f64) -> (f64, usize) {
         let mut search = Search::new(100.0, most);
@@ -171,6 +172,25 @@ mod tests {
             assert!(met <= border && met * 1.1 >= border, "{met} for {border}");
             assert!(steps <= 13, "{steps} steps for {border}");
         }
+    }
+
+    #[test]
+    fn an_objective_is_for_the_steady_time_and_for_valid_runs() {
+        let row = |measure, phase, p99| Row { measure, phase, count: 1, p50: 1.0, p90: 1.0, p99, p999: p99, max: p99 };
+        let report = |rows| Report { rows, generator: Generator { started: 10_000, ..Generator::default() }, ..Report::default() };
+        let missed = |report: &Report| Objective::default().missed(report).len();
+        assert_eq!(
+            missed(&report(vec![row(Measure::AckDirect, Kind::Steady, 199.0), row(Measure::DeliverDirect, Kind::Steady, 499.0)])),
+            0
+        );
+        assert_eq!(missed(&report(vec![row(Measure::AckDirect, Kind::WarmUp, 900.0), row(Measure::Reconnect, Kind::Steady, 900.0)])), 0);
+        assert_eq!(missed(&report(vec![row(Measure::Sync, Kind::Steady, 201.0), row(Measure::DeliverGroup, Kind::Steady, 501.0)])), 2);
+        let mut failing = report(Vec::new());
+        failing.generator.unanswered = 11;
+        assert_eq!(missed(&failing), 1);
+        failing.doubts.push("late".into());
+        failing.problems.push("lost".into());
+        assert_eq!(missed(&failing), 3);
     }
 
     #[test]

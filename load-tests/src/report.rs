@@ -57,6 +57,9 @@ pub struct Report {
     pub entries: u64,
     /// Memory of the generator for each live stream, KiB.
     pub stream_kib: f64,
+    /// Memory of the watched servers for each live stream, KiB, if the run only held them.
+    #[serde(default)]
+    pub server_stream_kib: Option<f64>,
     /// Latencies by measure and phase.
     pub rows: Vec<Row>,
     /// Failures by measure and reason.
@@ -227,6 +230,7 @@ impl Report {
             streams: outcome.streams,
             entries: outcome.entries,
             stream_kib: outcome.stream_kib,
+            server_stream_kib: outcome.server_stream_kib,
             rows: rows(totals),
             failures: failures.collect(),
             intervals: outcome.intervals.clone(),
@@ -369,6 +373,7 @@ impl Report {
         );
         lines.extend(self.peers.iter().chain(&self.floors).map(|(name, value)| format!("  {name}: {value:.3}")));
         lines.extend(self.ratios().unwrap_or_default().into_iter().map(|(name, ratio)| format!("  {name} beside its floor: {ratio:.2}")));
+        lines.extend(self.server_stream_kib.map(|kib| format!("  memory of the server for each idle stream: {kib:.1} KiB")));
         for (name, samples) in &self.processes {
             let most = samples.iter().map(|sample| sample.memory_mib).fold(0.0, f64::max);
             let cores = samples.iter().map(|sample| sample.cores).sum::<f64>() / samples.len().max(1) as f64;
@@ -464,6 +469,7 @@ mod tests {
             prepared: Default::default(),
             people: [2, 1, 0],
             stream_kib: 30.0,
+            server_stream_kib: None,
         };
         Report::new(&options(), &outcome)
     }

@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
-use plaza_floor::process::resident_kib;
+use plaza_floor::process::{pss_kib, resident_kib};
 use rlimit::Resource;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -117,6 +117,8 @@ pub struct Outcome {
     pub people: [usize; 3],
     /// Memory of this process for each live stream, KiB: growth while they were opened.
     pub stream_kib: f64,
+    /// Memory of the watched servers for each live stream, KiB: growth from before the streams until the end of a run that only held them.
+    pub server_stream_kib: Option<f64>,
 }
 
 /// Streams opened at once.
@@ -168,6 +170,9 @@ pub async fn drive(
     let world = Arc::new(world(options, ready, &bases, api)?);
     let holders = TaskTracker::new();
     let resident = resident_kib(std::process::id())?;
+    let only_held = options.scenario.mix.is_empty() && !options.server_pids.is_empty();
+    let servers = || options.server_pids.iter().map(|pid| pss_kib(*pid)).sum::<anyhow::Result<f64>>();
+    let served = if only_held { Some(servers()?) } else { None };
     connect(&world, &holders, options.shown, stop).await?;
     let streams = world.streams.load(Ordering::Relaxed);
     let stream_kib = (resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
@@ -175,6 +180,7 @@ pub async fn drive(
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (intervals, processes, shed) = phases(options, &world, stop).await?;
     let lasted = world.recorder.clock().now() as f64 / 1e6;
+    let server_stream_kib = served.and_then(|before| Some((servers().ok()? - before) / streams.max(1) as f64));
     let unanswered = drain(&world, stop).await;
     // What was answered after the end is in the totals; as an interval it would be none of the run's.
     let _ = world.recorder.interval(INTERVAL);
@@ -203,6 +209,7 @@ pub async fn drive(
         prepared,
         people,
         stream_kib,
+        server_stream_kib,
     })
 }
 

@@ -24,7 +24,7 @@ impl Default for Objective {
     }
 }
 
-/// Operations of which fewer than this part failed or had no answer are as good as all.
+/// Operations of which no more than this part failed, or had no answer or no delivery, are as good as all.
 const FAILED_MOST: f64 = 0.001;
 
 impl Objective {
@@ -39,9 +39,10 @@ impl Objective {
                 }
             }
         }
-        let failed = report.failures.iter().map(|failure| failure.count).sum::<u64>() + report.generator.unanswered as u64;
+        let missing = report.generator.unanswered + report.generator.undelivered;
+        let failed = report.failures.iter().map(|failure| failure.count).sum::<u64>() + missing as u64;
         if failed as f64 > FAILED_MOST * report.generator.started as f64 {
-            missed.push(format!("{failed} of {} operations failed or had no answer", report.generator.started));
+            missed.push(format!("{failed} of {} operations failed, or had no answer or no delivery", report.generator.started));
         }
         missed.extend(report.problems.iter().cloned());
         // A generator that was too slow says nothing of the server: its rate is not one that was met.

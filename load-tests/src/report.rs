@@ -151,6 +151,8 @@ pub struct Generator {
     pub shed: u64,
     /// Sends without an answer after the end.
     pub unanswered: usize,
+    /// Deliveries that no stream had shown after the end.
+    pub undelivered: usize,
 }
 
 /// What the check found.
@@ -243,6 +245,7 @@ impl Report {
                 cores_allowed: std::thread::available_parallelism().map_or(1, usize::from),
                 shed: outcome.shed,
                 unanswered: outcome.unanswered,
+                undelivered: outcome.undelivered,
             },
             checked,
             floors: BTreeMap::new(),
@@ -373,6 +376,10 @@ impl Report {
         );
         lines.extend(self.peers.iter().chain(&self.floors).map(|(name, value)| format!("  {name}: {value:.3}")));
         lines.extend(self.ratios().unwrap_or_default().into_iter().map(|(name, ratio)| format!("  {name} beside its floor: {ratio:.2}")));
+        for (what, count) in [("sends without an answer", self.generator.unanswered), ("deliveries not shown", self.generator.undelivered)]
+        {
+            lines.extend((count > 0).then(|| format!("  {what} after the end: {count}")));
+        }
         lines.extend(self.server_stream_kib.map(|kib| format!("  memory of the server for each idle stream: {kib:.1} KiB")));
         for (name, samples) in &self.processes {
             let most = samples.iter().map(|sample| sample.memory_mib).fold(0.0, f64::max);
@@ -463,6 +470,7 @@ mod tests {
             processes: Processes::new(&[]).expect("proc"),
             verified: Some(verified),
             unanswered: 0,
+            undelivered: 0,
             shed,
             streams: 2,
             entries: 2,

@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -105,6 +105,8 @@ pub struct Outcome {
     pub verified: Option<Verified>,
     /// Sends that had no answer when the run was over and had waited.
     pub unanswered: usize,
+    /// Deliveries of acknowledged messages that no live stream had shown by then.
+    pub undelivered: usize,
     /// Sends that were not made because too many were open.
     pub shed: u64,
     /// Streams that were up when the phases began, and entries that all were shown.
@@ -130,6 +132,8 @@ const DRAIN: Duration = Duration::from_secs(15);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What Linux lets a process have at most, unless it is told otherwise.
 const FILES: u64 = 1 << 20;
+/// Open files that are no streams.
+const FILES_BESIDE: usize = 100;
 /// Tokens exchanged at once.
 const REFRESHES_AT_ONCE: usize = 16;
 /// How often tokens that end are exchanged.
@@ -181,7 +185,7 @@ pub async fn drive(
     let (intervals, processes, shed) = phases(options, &world, stop).await?;
     let lasted = world.recorder.clock().now() as f64 / 1e6;
     let server_stream_kib = served.and_then(|before| Some((servers().ok()? - before) / streams.max(1) as f64));
-    let unanswered = drain(&world, stop).await;
+    let (unanswered, undelivered) = drain(&world, stop).await;
     // What was answered after the end is in the totals; as an interval it would be none of the run's.
     let _ = world.recorder.interval(INTERVAL);
     let totals = world.recorder.totals();
@@ -203,6 +207,7 @@ pub async fn drive(
         processes,
         verified,
         unanswered,
+        undelivered,
         shed,
         streams,
         entries: world.entries.load(Ordering::Relaxed),
@@ -241,6 +246,7 @@ fn world(options: &Options, ready: Ready, bases: &[Base], api: Api) -> anyhow::R
         recorder: Recorder::new(Clock::standing(), &kinds),
         tasks: TaskTracker::new(),
         open: AtomicUsize::new(0),
+        undelivered: AtomicI64::new(0),
         streams: AtomicUsize::new(0),
         entries: AtomicU64::new(0),
         measuring: AtomicBool::new(false),
@@ -252,6 +258,12 @@ fn world(options: &Options, ready: Ready, bases: &[Base], api: Api) -> anyhow::R
 /// Opens everybody's live stream, some at once, and waits until all are up.
 async fn connect(world: &Arc<World>, holders: &TaskTracker, shown: bool, stop: &Stop) -> anyhow::Result<()> {
     let connected: Vec<usize> = (0..world.people.len()).filter(|person| world.people[*person].connected).collect();
+    let files = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+    ensure!(
+        (connected.len() + FILES_BESIDE) as u64 <= files,
+        "{} live streams need as many open files, and the system allows {files}: raise the hard limit of `ulimit -n`, or use several generators",
+        connected.len()
+    );
     let bar = bar(shown, "streams", connected.len());
     let until = Instant::now() + CONNECT_FOR;
     let mut opened = 0;
@@ -380,16 +392,18 @@ fn line(world: &World, interval: &Interval, processes: &Processes) -> String {
     )
 }
 
-/// Waits until everything has its answer, but not for long; answers how many sends have none.
-async fn drain(world: &World, stop: &Stop) -> usize {
+/// Waits until everything has its answer and is delivered, but not for long; answers how many sends and deliveries are missing. A delivery that
+/// the run does not wait for would be one that no latency tells of.
+async fn drain(world: &World, stop: &Stop) -> (usize, usize) {
     let until = Instant::now() + if stop.asked.load(Ordering::Relaxed) { Duration::ZERO } else { DRAIN };
     world.tasks.close();
-    while Instant::now() < until && !(world.tasks.is_empty() && world.open.load(Ordering::Relaxed) == 0) {
+    let missing = || (world.open.load(Ordering::Relaxed), usize::try_from(world.undelivered.load(Ordering::Relaxed)).unwrap_or(0));
+    while Instant::now() < until && !(world.tasks.is_empty() && missing() == (0, 0)) {
         if stop.token.run_until_cancelled(tokio::time::sleep(Duration::from_millis(10))).await.is_none() {
             break;
         }
     }
-    world.open.load(Ordering::Relaxed)
+    missing()
 }
 
 async fn checked(world: &World, bases: &[Base], shown: bool, stop: &Stop) -> anyhow::Result<Verified> {

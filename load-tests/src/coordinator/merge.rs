@@ -101,6 +101,7 @@ pub(super) fn merge(options: &Options, parts: Vec<Part>) -> anyhow::Result<Repor
         whole.generator.cores_allowed += report.generator.cores_allowed;
         whole.generator.shed += report.generator.shed;
         whole.generator.unanswered += report.generator.unanswered;
+        whole.generator.undelivered += report.generator.undelivered;
         match (&mut whole.checked, &report.checked) {
             (Some(checked), Some(other)) => checked.add(other),
             _ => whole.checked = None,

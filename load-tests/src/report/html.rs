@@ -71,7 +71,7 @@ fn overview(report: &Report, offered: f64, achieved: f64) -> Markup {
             tr { td { "Generator: memory for each stream" } td { (format!("{:.1} KiB", report.stream_kib)) } }
             tr { td { "Generator: cores used of allowed" } td { (format!("{:.2} of {}", generator.cores, generator.cores_allowed)) } }
             tr { td { "Generator: starts, more than 1 s late, latest" } td { (generator.started) ", " (generator.late) ", " (format!("{:.1} ms", generator.most_late_ms)) } }
-            tr { td { "Sends without an answer at the end" } td { (generator.unanswered) } }
+            tr { td { "Sends without an answer, deliveries not shown, after the end" } td { (generator.unanswered) ", " (generator.undelivered) } }
         }
     }
 }

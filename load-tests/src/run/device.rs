@@ -147,6 +147,7 @@ fn shown(world: &World, person: usize, entry: &plaza_proto::chat::v1::Entry) {
     {
         let measure = if message.conversation_id.starts_with('g') { Measure::DeliverGroup } else { Measure::DeliverDirect };
         world.recorder.see(measure, scheduled);
+        world.undelivered.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -182,6 +183,7 @@ fn decide(world: &World, person: usize, number: usize, outcome: Outcome) -> Opti
     drop(outgoing);
     world.open.fetch_sub(1, Ordering::Relaxed);
     if let Outcome::Acked(_) = outcome {
+        world.undelivered.fetch_add(world.receivers(person, decided.to), Ordering::Relaxed);
         world.recorder.answer(ack_of(decided.to), decided.scheduled);
     }
     Some(decided.to)

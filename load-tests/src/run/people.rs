@@ -5,7 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize},
     },
 };
 
@@ -167,6 +167,8 @@ pub struct World {
     pub tasks: TaskTracker,
     /// Sends without an answer.
     pub open: AtomicUsize,
+    /// Deliveries to live streams that acknowledged messages are still to have; below 0 while a delivery is ahead of its acknowledgement.
+    pub undelivered: AtomicI64,
     /// Live streams that are up.
     pub streams: AtomicUsize,
     /// Entries that streams were shown.
@@ -238,6 +240,16 @@ impl World {
     #[must_use]
     pub fn send_id(&self, person: usize, number: usize, send: &Send) -> String {
         self.client_id(person, number, self.recorder.clock().epoch_micros(send.scheduled))
+    }
+
+    /// To how many live streams a message of somebody is to be delivered, besides their own.
+    #[must_use]
+    pub fn receivers(&self, person: usize, to: To) -> i64 {
+        let is_one = |member: u32| member as usize != person && self.people[member as usize].connected;
+        match to {
+            To::Person(other) => i64::from(is_one(other)),
+            To::Group(group) => self.plan.groups[group as usize].everybody().filter(|member| is_one(*member)).count() as i64,
+        }
     }
 
     /// The conversation a send went to.
@@ -332,6 +344,7 @@ pub(crate) mod tests {
             recorder: Recorder::new(Clock::standing(), &[(Duration::from_secs(1), Kind::Steady)]),
             tasks: TaskTracker::new(),
             open: AtomicUsize::new(0),
+            undelivered: AtomicI64::new(0),
             streams: AtomicUsize::new(0),
             entries: AtomicU64::new(0),
             measuring: AtomicBool::new(true),

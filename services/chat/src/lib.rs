@@ -117,7 +117,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
         log: Arc::clone(&log),
         store: Arc::clone(&store) as Arc<_>,
         replies: Arc::clone(&replies),
-        announce: Some(Arc::new(Announcements { sessions: Arc::clone(&sessions), reader: Arc::clone(&reader) })),
+        announce: Some(Arc::new(Announcements { sessions: Arc::clone(&sessions), reader: Arc::clone(&reader), clock: clock.clone() })),
         supervisor: supervisor.clone(),
         config: processors,
     };

@@ -1,0 +1,4 @@
+//! The log on a real cluster, whose address is in `PLAZA_TEST_KAFKA`; without one every test says that it is skipped.
+
+mod conformance;
+mod places;

@@ -80,7 +80,11 @@ impl Member {
                         _ = tell.send(Err(Error::Fatal(format!("membership of {group}: {code}"))));
                         break;
                     }
-                    Some(Err(error)) => consumer.context().events.wrong(&error, ""),
+                    Some(Err(error)) => {
+                        consumer.context().events.wrong(&error, "membership");
+                        // Errors can come without end and without a pause.
+                        std::thread::park_timeout(POLL);
+                    }
                     // A record can come before the partition is paused.
                     Some(Ok(_)) | None => {}
                 }

@@ -98,7 +98,11 @@ impl Poller {
             }
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => self.dispatch(&message),
-                Some(Err(error)) => self.events.wrong(&error, "reading"),
+                Some(Err(error)) => {
+                    self.events.wrong(&error, "reading");
+                    // Errors can come without end and without a pause.
+                    std::thread::park_timeout(POLL);
+                }
                 None => {}
             }
         }

@@ -1,4 +1,8 @@
 //! The log on a real cluster, whose address is in `PLAZA_TEST_KAFKA`; without one every test says that it is skipped.
 
 mod conformance;
+mod ownership;
 mod places;
+mod producing;
+mod reading;
+mod topics;

@@ -89,10 +89,16 @@ impl KafkaLog {
     /// `Fatal` when the configuration or a topic is not as it must be, with everything that is wrong and what to do; `Unavailable` when the
     /// cluster does not answer, which may be tried again.
     pub async fn open(config: &Config, topics: &[TopicSpec]) -> Result<Arc<Self>, Error> {
+        // Before the check, during which the producers get their ids.
+        let log = Self::connect(config, topics)?;
+        admin::check(&log.connection, topics).await?;
+        Ok(Arc::new(log))
+    }
+
+    fn connect(config: &Config, topics: &[TopicSpec]) -> Result<Self, Error> {
         let connection = Arc::new(Connection::new(config)?);
         let threads = Arc::new(Threads::default());
-        // Before the check, during which the producers get their ids.
-        let log = Self {
+        Ok(Self {
             topics: Arc::new(Topics::new(&config.prefix, topics)),
             appends: Lines::open(&connection, Kind::Appends, &threads)?,
             room: Arc::new(Semaphore::new(APPEND_KIB)),
@@ -100,11 +106,9 @@ impl KafkaLog {
             queries: Queries::open(&connection, &threads)?,
             readers: Readers::new(&connection, &threads),
             metrics: Arc::new(Metrics::new()),
-            connection: Arc::clone(&connection),
+            connection,
             threads,
-        };
-        admin::check(&connection, topics).await?;
-        Ok(Arc::new(log))
+        })
     }
 
     /// Sends what was queued, leaves the groups and ends all threads. To be called last, when nothing is read or appended any more; readers

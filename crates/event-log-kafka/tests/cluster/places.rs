@@ -15,6 +15,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Cluster {
     pub(crate) config: Config,
     pub(crate) specs: Vec<TopicSpec>,
+    /// The brokers themselves, whatever the test puts in front of them.
+    brokers: String,
 }
 
 impl Cluster {
@@ -26,9 +28,9 @@ impl Cluster {
 
     /// The place of this prefix.
     pub(crate) fn at(brokers: String, prefix: String, topics: &[(Topic, u32)]) -> Self {
-        let config = Config { brokers, prefix, session_timeout: Duration::from_secs(6), ..Config::default() };
+        let config = Config { brokers: brokers.clone(), prefix, session_timeout: Duration::from_secs(6), ..Config::default() };
         let specs = topics.iter().map(|(topic, partitions)| TopicSpec { topic: *topic, partitions: *partitions, generation: 1 });
-        Self { config, specs: specs.collect() }
+        Self { config, specs: specs.collect(), brokers }
     }
 
     /// With the topics created.
@@ -55,7 +57,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let (config, specs) = (self.config.clone(), self.specs.clone());
+        let config = Config { brokers: self.brokers.clone(), ..self.config.clone() };
+        let specs = self.specs.clone();
         // Also when the test failed, and from within any runtime.
         let deleting = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

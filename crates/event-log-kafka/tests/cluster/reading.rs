@@ -93,6 +93,8 @@ async fn a_reader_above_the_end_is_never_given_what_is_below() {
         append(&log, partition(0), vec![number]).await;
     }
     let mut reader = log.reader(partition(0), 8).await.unwrap();
+    // Long enough to have asked for what is not there yet.
+    assert!(tokio::time::timeout(Duration::from_millis(500), reader.next(10)).await.is_err(), "a record below");
     for number in 5..8_u8 {
         append(&log, partition(0), vec![number]).await;
     }

@@ -26,7 +26,9 @@ impl Tools {
     /// # Errors
     /// One is missing or too old: which, and what to do.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let java = env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
+        let java = env::var_os("JAVA_HOME")
+            .filter(|home| !home.is_empty())
+            .map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
         let shown = java.display();
         let Ok(output) = Command::new(&java).arg("-version").output() else {
             bail!("`{shown}` is missing: install a Java runtime, version {OLDEST} to {NEWEST} (Debian: openjdk-17-jre-headless)");

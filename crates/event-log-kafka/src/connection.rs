@@ -80,6 +80,8 @@ fn secure(settings: &mut ClientConfig, config: &Config) -> Result<(), Error> {
     };
     settings.set("security.protocol", protocol);
     if security.tls {
+        // OpenSSL is built in, so it does not know where this system keeps its authorities.
+        settings.set("ssl.ca.location", "probe");
         let files = [
             ("ssl.ca.location", &security.ca_file),
             ("ssl.certificate.location", &security.certificate_file),

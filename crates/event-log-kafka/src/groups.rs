@@ -120,11 +120,10 @@ struct Told {
 }
 
 impl Told {
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+    fn assign(consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
         // Where it would begin to fetch must be something that needs no look-up of committed offsets, since it never does.
         partitions.set_all_offsets(Offset::End)?;
-        consumer.incremental_assign(partitions)?;
-        consumer.pause(partitions)
+        consumer.incremental_assign(partitions)
     }
 
     fn tell(&self, partitions: &TopicPartitionList, change: fn(u32) -> Assignment) {
@@ -160,10 +159,15 @@ impl ClientContext for Told {
 impl ConsumerContext for Told {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            match self.assign(consumer, partitions) {
-                Ok(()) => self.tell(partitions, Assignment::Assigned),
-                Err(error) => tracing::warn!(group = self.group, error = describe(&error), "partitions could not be taken"),
+            if let Err(error) = Self::assign(consumer, partitions) {
+                // The group takes them for owned, so nobody would ever work on them.
+                _ = self.tell.send(Err(Error::Fatal(format!("partitions of {} could not be taken: {}", self.group, describe(&error)))));
+                return;
             }
+            if let Err(error) = consumer.pause(partitions) {
+                tracing::warn!(group = self.group, error = describe(&error), "a member fetches what nobody reads");
+            }
+            self.tell(partitions, Assignment::Assigned);
         } else {
             // Told first: whoever works on them is to stop before somebody else begins.
             self.tell(partitions, Assignment::Revoked);

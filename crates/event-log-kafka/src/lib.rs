@@ -4,7 +4,7 @@
 //! - **Topics** are called `{prefix}{topic}.{generation}` and must exist ([`admin::create`]); [`KafkaLog::open`] refuses those that are not as
 //!   the contract needs them. Append times are the brokers' (`LogAppendTime`), in milliseconds there.
 //! - **Acknowledged is durable**: every write waits for all replicas in sync (`acks=all`, two of three at least), and readers are only given
-//!   what these have. So [`EventLog::durable`] has nothing to wait for.
+//!   what these have. So [`EventLog::durable`] has nothing to wait for. On a cluster of one broker that is only as much as its disk cache.
 //! - **Producers** share one idempotent, gapless client without a time-out. Its first error fails all of them. One client for each of hundreds
 //!   of partitions would be thousands of threads; an error that is not of the moment (a record refused by the brokers, a lost producer id) is
 //!   rare, and every partition then begins again at its checkpoint, which costs a second.
@@ -161,8 +161,7 @@ impl EventLog for KafkaLog {
     async fn append(&self, to: TopicPartition, record: Record) -> Result<(), Error> {
         let began = Instant::now();
         let appended = self.try_append(to, &record).await;
-        self.metrics.appended(began.elapsed());
-        self.count("append", appended)
+        self.count("append", appended.inspect(|()| self.metrics.appended(began.elapsed())))
     }
 
     fn producer(&self) -> Box<dyn Producer> {

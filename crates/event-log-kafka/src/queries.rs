@@ -7,7 +7,8 @@
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use plaza_event_log::{Error, Offset};
@@ -20,8 +21,9 @@ use tokio::sync::oneshot;
 use crate::connection::{Connection, Events, Threads, unavailable};
 
 const ROLE: &str = "queries";
-/// How long a query may take.
+/// How long a query may take, with what is tried again: a partition whose leader has just changed fails the whole query.
 const TIMEOUT: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(50);
 /// How often a thread that nobody asks looks whether it is to end, and lets its client speak.
 const IDLE: Duration = Duration::from_millis(250);
 
@@ -99,7 +101,7 @@ fn run(client: &BaseConsumer<Events>, asked: &mpsc::Receiver<Asked>, threads: &T
 
 /// Answers them, except those about a partition that another question was asked about, which are left.
 fn query(client: &BaseConsumer<Events>, waiting: Vec<Asked>) -> Vec<Asked> {
-    let mut round: HashMap<(Arc<str>, u32), Vec<Asked>> = HashMap::new();
+    let mut round: By<Vec<Asked>> = HashMap::new();
     let mut left = Vec::new();
     for asked in waiting {
         let together = round.entry((Arc::clone(&asked.topic), asked.partition)).or_default();
@@ -108,7 +110,13 @@ fn query(client: &BaseConsumer<Events>, waiting: Vec<Asked>) -> Vec<Asked> {
             _ => together.push(asked),
         }
     }
-    let found = look_up(client, &round);
+    let until = Instant::now() + TIMEOUT;
+    let found = loop {
+        match look_up(client, &round, until) {
+            Err(_) if Instant::now() + AGAIN < until => thread::park_timeout(AGAIN),
+            found => break found,
+        }
+    };
     for (place, together) in round {
         let answer = match &found {
             Ok(found) => found.get(&place).cloned().unwrap_or_else(|| Err(Error::Unavailable("no answer".to_owned()))),
@@ -122,7 +130,10 @@ fn query(client: &BaseConsumer<Events>, waiting: Vec<Asked>) -> Vec<Asked> {
     left
 }
 
-fn look_up(client: &BaseConsumer<Events>, round: &HashMap<(Arc<str>, u32), Vec<Asked>>) -> Result<HashMap<(Arc<str>, u32), Answer>, Error> {
+/// By topic and partition.
+type By<T> = HashMap<(Arc<str>, u32), T>;
+
+fn look_up(client: &BaseConsumer<Events>, round: &By<Vec<Asked>>, until: Instant) -> Result<By<Answer>, Error> {
     let mut list = TopicPartitionList::with_capacity(round.len());
     for ((topic, partition), together) in round {
         if let Some(first) = together.first() {
@@ -131,7 +142,7 @@ fn look_up(client: &BaseConsumer<Events>, round: &HashMap<(Arc<str>, u32), Vec<A
         }
     }
     // The protocol has the end as a "time" of its own, and the library passes it on.
-    let list = client.offsets_for_times(list, TIMEOUT).map_err(|error| unavailable(&error))?;
+    let list = client.offsets_for_times(list, until.saturating_duration_since(Instant::now())).map_err(|error| unavailable(&error))?;
     let answers = list.elements().into_iter().map(|element| {
         let answer = match (element.error(), element.offset()) {
             (Ok(()), KafkaOffset::Offset(offset)) => Ok(Some(offset.cast_unsigned())),

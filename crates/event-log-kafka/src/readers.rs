@@ -16,7 +16,7 @@ use tokio::task::coop;
 
 use self::{
     poller::{Command, Poller},
-    slot::Slot,
+    slot::{Slot, Total},
 };
 use crate::connection::{Connection, Threads};
 
@@ -28,6 +28,7 @@ pub(crate) struct Readers {
     connection: Arc<Connection>,
     threads: Arc<Threads>,
     clients: Mutex<Vec<Arc<Client>>>,
+    total: Total,
 }
 
 /// One of them.
@@ -38,7 +39,7 @@ struct Client {
 
 impl Readers {
     pub(crate) fn new(connection: &Arc<Connection>, threads: &Arc<Threads>) -> Self {
-        Self { connection: Arc::clone(connection), threads: Arc::clone(threads), clients: Mutex::default() }
+        Self { connection: Arc::clone(connection), threads: Arc::clone(threads), clients: Mutex::default(), total: Total::default() }
     }
 
     /// Reads a partition from `offset` on; `end` is where the partition ended a moment ago. Records below `offset` are never given: when it is
@@ -52,10 +53,14 @@ impl Readers {
         }
         let place = (Arc::clone(topic), partition);
         let client = self.client_without(&place)?;
-        let slot = Arc::new(Slot::new(Arc::clone(topic), partition, offset));
+        let slot = Arc::new(Slot::new(Arc::clone(topic), partition, offset, self.total.clone()));
         let reader = KafkaReader { slot: Arc::clone(&slot), place, client };
-        reader.tell(Command::Start { slot, from: offset.min(end) })?;
-        Ok(reader)
+        let started = reader.tell(Command::Start { slot, from: offset.min(end) });
+        if started.is_err() {
+            // Its thread has ended, so whoever tries again needs another one.
+            self.clients.lock().retain(|client| !Arc::ptr_eq(client, &reader.client));
+        }
+        started.map(|()| reader)
     }
 
     /// A client that does not read the partition, and now does.

@@ -25,6 +25,8 @@ use crate::connection::{Connection, Events, Threads, describe, unavailable};
 const ROLE: &str = "readers";
 /// How soon a command is obeyed when no record comes.
 const POLL: Duration = Duration::from_millis(20);
+/// The same while a reader has enough, and may have room at any moment.
+const POLL_HELD: Duration = Duration::from_millis(2);
 
 const SETTINGS: [(&str, &str); 11] = [
     ("enable.auto.commit", "false"),
@@ -58,11 +60,16 @@ pub(super) enum Command {
     Stop(Arc<Slot>),
 }
 
+/// By topic and partition.
+type Slots = HashMap<Arc<str>, HashMap<i32, Arc<Slot>>>;
+
 /// The client and its readers.
 pub(super) struct Poller {
     consumer: BaseConsumer<Events>,
     commands: mpsc::Receiver<Command>,
-    slots: HashMap<Arc<str>, HashMap<i32, Arc<Slot>>>,
+    slots: Slots,
+    /// Those that have enough.
+    held: Vec<Arc<Slot>>,
     events: Events,
 }
 
@@ -81,7 +88,7 @@ impl Poller {
         }
         let consumer = settings.create_with_context(Events::new(ROLE)).map_err(|error| unavailable(&error))?;
         let (tell, commands) = mpsc::channel();
-        let mut poller = Self { consumer, commands, slots: HashMap::new(), events: Events::new(ROLE) };
+        let mut poller = Self { consumer, commands, slots: HashMap::new(), held: Vec::new(), events: Events::new(ROLE) };
         let until = Arc::clone(threads);
         threads.spawn(ROLE, move || poller.run(&until))?;
         Ok(tell)
@@ -96,8 +103,8 @@ impl Poller {
                     Err(mpsc::TryRecvError::Disconnected) => return,
                 }
             }
-            match self.consumer.poll(POLL) {
-                Some(Ok(message)) => self.dispatch(&message),
+            match self.consumer.poll(if self.held.is_empty() { POLL } else { POLL_HELD }) {
+                Some(Ok(message)) => self.held.extend(dispatch(&self.consumer, &self.slots, &message)),
                 Some(Err(error)) => {
                     self.events.wrong(&error, "reading");
                     // Errors can come without end and without a pause.
@@ -115,6 +122,7 @@ impl Poller {
                 self.begin(&slot, from);
             }
             Command::Resume(slot) => {
+                self.held.retain(|held| !Arc::ptr_eq(held, &slot));
                 let next = slot.resume();
                 self.begin(&slot, next);
             }
@@ -122,6 +130,7 @@ impl Poller {
                 if let Some(partitions) = self.slots.get_mut(&slot.topic) {
                     partitions.remove(&slot.partition.cast_signed());
                 }
+                self.held.retain(|held| !Arc::ptr_eq(held, &slot));
                 end(&self.consumer, &slot);
             }
         }
@@ -131,19 +140,6 @@ impl Poller {
         let begun = list(slot, KafkaOffset::Offset(from.cast_signed())).and_then(|list| self.consumer.incremental_assign(&list));
         if let Err(error) = begun {
             slot.fail(unavailable(&error));
-        }
-    }
-
-    fn dispatch(&self, message: &BorrowedMessage<'_>) {
-        let slot = self.slots.get(message.topic()).and_then(|partitions| partitions.get(&message.partition()));
-        // A reader that is gone.
-        let Some(slot) = slot else { return };
-        match slot.push(decode(message)) {
-            Push::Taken | Push::Old => {}
-            Push::Full => end(&self.consumer, slot),
-            Push::Gap(missing) => {
-                tracing::warn!(topic = %slot.topic, partition = slot.partition, offset = message.offset(), missing, "records are missing in the log");
-            }
         }
     }
 }
@@ -157,6 +153,23 @@ impl Drop for Poller {
         });
         let all = self.slots.values().flat_map(HashMap::values).cloned().chain(left);
         all.for_each(|slot| slot.fail(Error::Unavailable("closed".to_owned())));
+    }
+}
+
+/// Gives a record to its reader, and gives the reader back when that has enough.
+fn dispatch(consumer: &BaseConsumer<Events>, slots: &Slots, message: &BorrowedMessage<'_>) -> Option<Arc<Slot>> {
+    // Without one, the reader is gone.
+    let slot = slots.get(message.topic())?.get(&message.partition())?;
+    match slot.push(decode(message)) {
+        Push::Taken | Push::Old => None,
+        Push::Full => {
+            end(consumer, slot);
+            Some(Arc::clone(slot))
+        }
+        Push::Gap(missing) => {
+            tracing::warn!(topic = %slot.topic, partition = slot.partition, offset = message.offset(), missing, "records are missing in the log");
+            None
+        }
     }
 }
 

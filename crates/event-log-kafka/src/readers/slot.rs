@@ -1,17 +1,30 @@
 //! The records of one reader between the client that fetches them and whoever reads them: bounded, so that a slow reader neither fills the
 //! memory nor holds up the others of its client.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use plaza_event_log::{Error, Offset, Stored};
 use tokio::sync::Notify;
 
-/// At most this many records wait, or bytes, and one record more.
-const MOST_RECORDS: usize = 4096;
-const MOST_BYTES: usize = 1 << 20;
+/// This much may wait for every reader,
+const LEAST_BYTES: usize = 256 << 10;
+/// and for one that is far behind this much,
+const MOST_BYTES: usize = 8 << 20;
+/// as long as all readers together have less than this. A record more can always come.
+const ALL_BYTES: usize = 64 << 20;
 /// What a record takes in memory beyond key and value.
 const OVERHEAD_BYTES: usize = 160;
+
+/// Bytes that wait for all readers of a log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Total(Arc<AtomicUsize>);
 
 /// One reader's records.
 pub(super) struct Slot {
@@ -24,6 +37,7 @@ pub(super) struct Slot {
 struct Waiting {
     records: VecDeque<Stored>,
     bytes: usize,
+    total: Total,
     /// The lowest offset that is still to come.
     next: Offset,
     /// Whether a record was given, so that another offset than `next` is a gap.
@@ -36,8 +50,10 @@ struct Waiting {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Open,
-    /// There were too many.
-    Held,
+    /// There were too many, and so many bytes may wait when there is room again.
+    Held {
+        until: usize,
+    },
     /// There is room again, and the client was told.
     Resuming,
 }
@@ -56,8 +72,8 @@ pub(super) enum Push {
 }
 
 impl Slot {
-    pub(super) fn new(topic: Arc<str>, partition: u32, next: Offset) -> Self {
-        let waiting = Waiting { records: VecDeque::new(), bytes: 0, next, began: false, flow: Flow::Open, failed: None };
+    pub(super) fn new(topic: Arc<str>, partition: u32, next: Offset, total: Total) -> Self {
+        let waiting = Waiting { records: VecDeque::new(), bytes: 0, total, next, began: false, flow: Flow::Open, failed: None };
         Self { topic, partition, waiting: Mutex::new(waiting), arrived: Notify::new() }
     }
 
@@ -69,11 +85,9 @@ impl Slot {
         let is_gap = waiting.began && missing > 0;
         waiting.next = stored.offset + 1;
         waiting.began = true;
-        waiting.bytes += size(&stored);
-        waiting.records.push_back(stored);
-        let is_full = waiting.records.len() >= MOST_RECORDS || waiting.bytes >= MOST_BYTES;
+        let is_full = waiting.add(stored);
         if is_full {
-            waiting.flow = Flow::Held;
+            waiting.flow = Flow::Held { until: waiting.bytes / 2 };
         }
         drop(waiting);
         self.arrived.notify_one();
@@ -89,9 +103,8 @@ impl Slot {
         let mut waiting = self.waiting.lock();
         let count = max.min(waiting.records.len());
         let records: Vec<Stored> = waiting.records.drain(..count).collect();
-        waiting.bytes -= records.iter().map(size).sum::<usize>();
-        let has_room = waiting.records.len() <= MOST_RECORDS / 2 && waiting.bytes <= MOST_BYTES / 2;
-        let is_wanting = waiting.flow == Flow::Held && has_room;
+        waiting.remove(records.iter().map(size).sum());
+        let is_wanting = matches!(waiting.flow, Flow::Held { until } if waiting.bytes <= until);
         if is_wanting {
             waiting.flow = Flow::Resuming;
         }
@@ -120,6 +133,28 @@ impl Slot {
     }
 }
 
+impl Waiting {
+    /// Whether it is enough.
+    fn add(&mut self, stored: Stored) -> bool {
+        let bytes = size(&stored);
+        self.records.push_back(stored);
+        self.bytes += bytes;
+        let all = self.total.0.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes >= MOST_BYTES || (self.bytes >= LEAST_BYTES && all >= ALL_BYTES)
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.total.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.remove(self.bytes);
+    }
+}
+
 fn size(stored: &Stored) -> usize {
     stored.record.key.len() + stored.record.value.len() + OVERHEAD_BYTES
 }
@@ -130,8 +165,8 @@ mod tests {
 
     use super::*;
 
-    fn slot(next: Offset) -> Slot {
-        Slot::new("topic".into(), 0, next)
+    fn slot(next: Offset, total: &Total) -> Slot {
+        Slot::new("topic".into(), 0, next, total.clone())
     }
 
     fn stored(offset: Offset, bytes: usize) -> Stored {
@@ -142,9 +177,18 @@ mod tests {
         slot.take(max).unwrap().0.iter().map(|stored| stored.offset).collect()
     }
 
+    /// Pushes records of 64 KiB until there are enough; how many there are then.
+    fn fill(slot: &Slot, from: Offset) -> u64 {
+        let mut offset = from;
+        while slot.push(stored(offset, (64 << 10) - OVERHEAD_BYTES)) != Push::Full {
+            offset += 1;
+        }
+        offset + 1 - from
+    }
+
     #[test]
     fn what_is_below_what_was_asked_for_is_passed_over() {
-        let slot = slot(5);
+        let slot = slot(5, &Total::default());
         assert_eq!(slot.push(stored(3, 0)), Push::Old);
         // Where it begins there may be nothing any more; after that something is missing.
         assert_eq!(slot.push(stored(7, 0)), Push::Taken);
@@ -155,27 +199,29 @@ mod tests {
 
     #[test]
     fn it_is_held_when_full_and_resumes_once_when_half_of_it_was_taken() {
-        let slot = slot(0);
-        let most = MOST_RECORDS as u64;
-        assert!((0..most - 1).all(|offset| slot.push(stored(offset, 0)) == Push::Taken));
-        assert_eq!(slot.push(stored(most - 1, 0)), Push::Full);
-        assert!(!slot.take(MOST_RECORDS / 2 - 1).unwrap().1);
+        let slot = slot(0, &Total::default());
+        let most = fill(&slot, 0);
+        assert_eq!(most, (MOST_BYTES >> 16) as u64);
+        assert!(!slot.take(most as usize / 2 - 1).unwrap().1);
         assert!(slot.take(1).unwrap().1);
         assert!(!slot.take(1).unwrap().1);
         assert_eq!(slot.resume(), most);
     }
 
     #[test]
-    fn a_large_record_is_taken_and_fills_it() {
-        let slot = slot(0);
-        assert_eq!(slot.push(stored(0, MOST_BYTES)), Push::Full);
-        let (records, is_wanting) = slot.take(1).unwrap();
-        assert!(records.len() == 1 && is_wanting);
+    fn many_readers_far_behind_have_less_each_but_never_nothing() {
+        let total = Total::default();
+        let slots: Vec<Slot> = (0..12).map(|_| slot(0, &total)).collect();
+        let filled: Vec<u64> = slots.iter().map(|slot| fill(slot, 0)).collect();
+        assert_eq!(filled[..8], [128; 8][..]);
+        assert_eq!(filled[8..], [4; 4][..], "the least for each");
+        drop(slots);
+        assert_eq!(total.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn what_came_before_a_failure_is_given_first() {
-        let slot = slot(0);
+        let slot = slot(0, &Total::default());
         slot.push(stored(0, 0));
         slot.fail(Error::Unavailable("gone".to_owned()));
         assert_eq!(offsets(&slot, 1), [0]);

@@ -25,17 +25,19 @@ fn partition(partition: u32) -> TopicPartition {
 async fn a_reader_that_does_not_read_holds_nobody_up_and_loses_nothing() {
     // Several times what waits for a reader.
     const RECORDS: u64 = 20_000;
+    const PADDING: usize = 1000;
+    let padded = |number: u64| format!("{number:PADDING$}");
     let Some(cluster) = Cluster::with(&[(TOPIC, 2)]).await else { return };
     let log = cluster.open().await;
     let (mut slow, mut quick) = (log.reader(partition(0), 0).await.unwrap(), log.reader(partition(1), 0).await.unwrap());
     let producer = log.producer();
     let numbers: Vec<u64> = (0..RECORDS).collect();
     for chunk in numbers.chunks(1000) {
-        let records = chunk.iter().flat_map(|number| [0, 1].map(|part| (partition(part), record(number.to_string()))));
+        let records = chunk.iter().flat_map(|number| [0, 1].map(|part| (partition(part), record(padded(*number)))));
         producer.send(records.collect()).await.unwrap();
     }
-    let last = (RECORDS - 1).to_string();
-    let expected: Vec<_> = numbers.iter().map(u64::to_string).collect();
+    let last = padded(RECORDS - 1);
+    let expected: Vec<_> = numbers.iter().map(|number| padded(*number)).collect();
     for reader in [&mut quick, &mut slow] {
         let read = read_until(&mut **reader, last.as_bytes()).await;
         let values: Vec<_> = read.iter().map(|stored| String::from_utf8_lossy(&stored.record.value)).collect();

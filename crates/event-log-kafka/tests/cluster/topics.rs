@@ -1,8 +1,10 @@
 //! Topics: created once by whoever comes, refused when they are not as the log needs them.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use plaza_event_log::{Error, EventLog as _, Topic, TopicPartition};
-use plaza_event_log_kafka::{KafkaLog, admin};
+use plaza_event_log_kafka::{Config, KafkaLog, TopicSpec, admin};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
 use crate::places::{Cluster, append};
@@ -55,6 +57,15 @@ async fn a_topic_that_somebody_else_made_is_refused_with_everything_that_is_wron
     assert!(!refused.contains("unclean"), "{refused}");
 }
 
+/// Needs no cluster: nobody listens there.
+#[tokio::test]
+async fn brokers_that_do_not_answer_are_unavailable() {
+    let config = Config { brokers: "127.0.0.1:1".to_owned(), ..Config::default() };
+    let opening = KafkaLog::open(&config, &[TopicSpec { topic: TOPIC, partitions: 1, generation: 1 }]);
+    let opened = tokio::time::timeout(Duration::from_secs(30), opening).await.expect("an answer");
+    assert!(matches!(opened, Err(Error::Unavailable(_))));
+}
+
 #[tokio::test]
 async fn another_generation_begins_anew() {
     let Some(mut cluster) = Cluster::with(&[(TOPIC, 1)]).await else { return };
@@ -63,7 +74,7 @@ async fn another_generation_begins_anew() {
     append(&log, of, "first").await;
     assert_eq!((log.generation(TOPIC), log.end(of).await.unwrap()), (1, 1));
     let first = cluster.specs[0];
-    cluster.specs.push(plaza_event_log_kafka::TopicSpec { generation: 2, ..first });
+    cluster.specs.push(TopicSpec { generation: 2, ..first });
     admin::create(&cluster.config, &cluster.specs).await.unwrap();
     let log = KafkaLog::open(&cluster.config, &cluster.specs[1..]).await.unwrap();
     assert_eq!((log.generation(TOPIC), log.end(of).await.unwrap()), (2, 0));

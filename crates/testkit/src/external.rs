@@ -1,19 +1,31 @@
-//! The servers that some tests need and nobody starts for them.
+//! Real servers that tests run against where there are some. Without them a test says that it is skipped; with `PLAZA_TEST_EXTERNAL=require` it
+//! fails instead, so that a run that must have them cannot pass without.
 
-/// The address of a node of ScyllaDB or Cassandra. `None`, said in one line, skips the test.
+use std::env;
+
+const REQUIRE: &str = "PLAZA_TEST_EXTERNAL";
+
+/// The addresses of Kafka brokers, from `PLAZA_TEST_KAFKA`; `None` is a printed skip.
 ///
 /// # Panics
-/// There is none although `PLAZA_TEST_EXTERNAL=require` says there must be.
-#[must_use]
+/// There are none, and they are required.
+pub fn kafka() -> Option<String> {
+    address("PLAZA_TEST_KAFKA")
+}
+
+/// The addresses of CQL nodes, from `PLAZA_TEST_CQL`; `None` is a printed skip.
+///
+/// # Panics
+/// There are none, and they are required.
 pub fn cql() -> Option<String> {
     address("PLAZA_TEST_CQL")
 }
 
 fn address(variable: &str) -> Option<String> {
-    let address = std::env::var(variable).ok().filter(|address| !address.is_empty());
+    let address = env::var(variable).ok().filter(|address| !address.is_empty());
     if address.is_none() {
-        let required = std::env::var("PLAZA_TEST_EXTERNAL").is_ok_and(|required| required == "require");
-        assert!(!required, "{variable} is not set");
+        let required = env::var(REQUIRE).is_ok_and(|value| value == "require");
+        assert!(!required, "{variable} is not set, and {REQUIRE}=require");
         println!("skipped: {variable} is not set");
     }
     address

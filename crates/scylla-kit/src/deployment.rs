@@ -9,7 +9,7 @@ use crate::{
 pub(crate) const MIGRATIONS: Migrations = Migrations {
     service: "plaza",
     steps: &[Step { name: "deployment", cql: include_str!("migrations/0001_deployment.cql") }],
-    overlay: "",
+    overlay: &[],
 };
 
 /// How often something is made again whose making ended unknown and left nothing.

@@ -7,7 +7,7 @@
 //! pub const MIGRATIONS: Migrations = Migrations {
 //!     service: "graph", // names the keyspace: {prefix}graph
 //!     steps: &[plaza_processor::cql::STEP, Step { name: "rows", cql: include_str!("scylla/0002_rows.cql") }],
-//!     overlay: include_str!("scylla/overlay.cql"), // ScyllaDB only
+//!     overlay: &[plaza_processor::cql::OVERLAY], // ScyllaDB only
 //! };
 //!
 //! pub struct Scylla { session: Session, contact: Read, put_contact: Write }

@@ -27,8 +27,8 @@ pub struct Migrations {
     pub service: &'static str,
     /// The steps, in the order of their numbers, from 1 on.
     pub steps: &'static [Step],
-    /// Statements for ScyllaDB only, each of which can be run again. May be empty.
-    pub overlay: &'static str,
+    /// Texts of statements for ScyllaDB only, each of which can be run again.
+    pub overlay: &'static [&'static str],
 }
 
 /// One step.
@@ -141,13 +141,13 @@ async fn one(session: &Session, shared: &Keyspace, migrations: &Migrations, lock
         }
         record(shared, migrations.service, number, step.name, step.cql).await?;
     }
-    let overlay = migrations.overlay;
-    if session.server() == Server::Scylla && !overlay.is_empty() && !overlaid(shared, migrations.service, overlay).await? {
-        for statement in statements(overlay) {
+    let overlay = migrations.overlay.join("\n");
+    if session.server() == Server::Scylla && !overlay.is_empty() && !overlaid(shared, migrations.service, &overlay).await? {
+        for statement in statements(&overlay) {
             lock.renew().await?;
             session.change_tables(&keyspace.fill(&statement)).await?;
         }
-        record_overlay(shared, migrations.service, overlay).await?;
+        record_overlay(shared, migrations.service, &overlay).await?;
     }
     Ok(())
 }
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn steps_are_applied_in_order_as_they_are() {
-        let migrations = Migrations { service: "s", steps: &[Step { name: "a", cql: "A;" }, Step { name: "b", cql: "B;" }], overlay: "" };
+        let migrations = Migrations { service: "s", steps: &[Step { name: "a", cql: "A;" }, Step { name: "b", cql: "B;" }], overlay: &[] };
         let recorded = |number, cql| Recorded { number, checksum: checksum(cql) };
         let found = |records: &[Recorded]| applied(&migrations, records).map_err(|error| error.to_string());
         assert_eq!(found(&[]), Ok(0));

@@ -237,12 +237,15 @@ impl Session {
     }
 }
 
-/// Runs them, [`AT_ONCE`] at a time, and gives what they gave in their order.
-///
-/// # Errors
-/// The first; those not begun by then are not.
-pub async fn concurrently<T, F: Future<Output = Result<T, Error>>>(requests: impl IntoIterator<Item = F>) -> Result<Vec<T>, Error> {
-    futures::stream::iter(requests).buffered(AT_ONCE).try_collect().await
+/// Runs them, [`AT_ONCE`] at a time, and gives what they gave in their order, or the first error; those not begun by then are not.
+pub fn concurrently<T, F, I>(requests: I) -> impl Future<Output = Result<Vec<T>, Error>> + use<T, F, I>
+where
+    F: Future<Output = Result<T, Error>>,
+    I: IntoIterator<Item = F>,
+{
+    // Collected here, for an iterator's closure over references must not be a part of a future that is to be sent.
+    let requests: Vec<F> = requests.into_iter().collect();
+    futures::stream::iter(requests).buffered(AT_ONCE).try_collect()
 }
 
 fn decode<R>(result: QueryResult) -> Result<Vec<R>, Error>

@@ -10,10 +10,10 @@ use plaza_scylla_kit::{
 
 const ONE: Step = Step { name: "one", cql: "CREATE TABLE IF NOT EXISTS {keyspace}.one (id int PRIMARY KEY, value text);\n" };
 const TWO: Step = Step { name: "two", cql: "-- more\nCREATE TABLE IF NOT EXISTS {keyspace}.two (id int PRIMARY KEY);\n" };
-const OLD: &[Migrations] = &[Migrations { service: "kit", steps: &[ONE], overlay: "" }];
-const NEW: &[Migrations] = &[Migrations { service: "kit", steps: &[ONE, TWO], overlay: "" }];
-const EDITED: &[Migrations] = &[Migrations { service: "kit", steps: &[TWO], overlay: "" }];
-const OTHER: &[Migrations] = &[Migrations { service: "other", steps: &[ONE], overlay: "" }];
+const OLD: &[Migrations] = &[Migrations { service: "kit", steps: &[ONE], overlay: &[] }];
+const NEW: &[Migrations] = &[Migrations { service: "kit", steps: &[ONE, TWO], overlay: &[] }];
+const EDITED: &[Migrations] = &[Migrations { service: "kit", steps: &[TWO], overlay: &[] }];
+const OTHER: &[Migrations] = &[Migrations { service: "other", steps: &[ONE], overlay: &[] }];
 
 async fn open() -> Option<Lease> {
     Some(lease(&plaza_testkit::external::cql()?, OLD).await)

@@ -23,6 +23,8 @@ mod batch;
 pub mod call;
 pub mod config;
 pub mod conformance;
+#[cfg(feature = "cql")]
+pub mod cql;
 mod decide;
 mod delivery;
 pub mod embedded;
@@ -44,6 +46,7 @@ mod remembered;
 mod retry;
 mod states;
 pub mod store;
+mod stored;
 mod tell;
 mod trace;
 mod verdict;

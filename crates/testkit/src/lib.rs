@@ -3,6 +3,7 @@
 
 pub mod checker;
 pub mod crowd;
+pub mod external;
 pub mod history;
 pub mod people;
 pub mod raw;

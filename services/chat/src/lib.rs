@@ -25,7 +25,10 @@ use plaza_types::limits;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
-pub use store::embedded::Embedded;
+pub use store::{
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 
 use crate::{
     api::Api,

@@ -110,7 +110,7 @@ pub async fn migrate(session: &Session, services: &[Migrations], owner: &str) ->
 pub async fn check(session: &Session, services: &[Migrations]) -> Result<(), CheckError> {
     let shared = deployment::keyspace(session);
     // Of a deployment that was never migrated nothing can be prepared.
-    if tables(session, shared.name()).await?.is_empty() {
+    if !tables(session, shared.name()).await?.iter().any(|table| table == "migrations") {
         let Migrations { service, steps, .. } = deployment::MIGRATIONS;
         return Err(CheckError::TooOld { service, found: 0, needed: steps.len() });
     }

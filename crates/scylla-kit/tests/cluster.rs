@@ -1,12 +1,15 @@
 //! Migrations, shared rows and errors on a real cluster.
 
-use futures::future::join_all;
+use std::time::Duration;
+
+use futures::{FutureExt, future::join_all};
 use plaza_scylla_kit::{
-    CheckError, Deployment, Error, Migrations, Step, check,
+    CheckError, Config, Deployment, Error, Migrations, Server, Session, Step, check,
     deployment::Topic,
     migrate,
     testing::{Lease, lease},
 };
+use plaza_testkit::wait::wait_for;
 
 const ONE: Step = Step { name: "one", cql: "CREATE TABLE IF NOT EXISTS {keyspace}.one (id int PRIMARY KEY, value text);\n" };
 const TWO: Step = Step { name: "two", cql: "-- more\nCREATE TABLE IF NOT EXISTS {keyspace}.two (id int PRIMARY KEY);\n" };
@@ -36,6 +39,54 @@ async fn tables_are_migrated_once_and_checked() {
     check(session, OLD).await.expect("newer tables are accepted");
     assert!(matches!(migrate(session, EDITED, "d").await, Err(CheckError::Edited { service: "kit", number: 1 })));
     migrate(session, OLD, "e").await.expect("the lock was given back, and nothing is to do");
+
+    if session.server() == Server::Cassandra {
+        session
+            .change_tables(&session.keyspace("kit").fill("ALTER TABLE {keyspace}.one WITH read_repair = 'NONE'"))
+            .await
+            .expect("altered");
+        let refused = check(session, OLD).await;
+        assert!(matches!(refused, Err(CheckError::NoReadRepair { table }) if table.ends_with("kit.one")));
+        session
+            .change_tables(&session.keyspace("kit").fill("ALTER TABLE {keyspace}.one WITH read_repair = 'BLOCKING'"))
+            .await
+            .expect("altered");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_holds_others_back_until_its_owner_is_gone() {
+    let Some(lease) = open().await else { return };
+    let (session, shared) = (&lease.session, lease.session.keyspace("plaza"));
+    let taken = "INSERT INTO {keyspace}.locks (name, owner) VALUES (?, ?) IF NOT EXISTS USING TTL 3";
+    let take = shared.conditional(taken).await.expect("prepared");
+    assert!(session.conditional(&take, ("migrate", "killed")).await.expect("taken"));
+    let began = std::time::Instant::now();
+    migrate(session, OLD, "next").await.expect("migrated once the lock had expired");
+    assert!(began.elapsed() > Duration::from_secs(1), "after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_runs_to_its_end_and_too_many_are_not_begun() {
+    let Some(lease) = open().await else { return };
+    let config = Config { requests: 1, queue_timeout: Duration::from_micros(1), ..lease.config.clone() };
+    let session = Session::connect(&config).await.expect("connected");
+    let keyspace = session.keyspace("kit");
+    let write = keyspace.write("INSERT INTO {keyspace}.one (id, value) VALUES (?, ?) USING TIMESTAMP ?").await.expect("prepared");
+    let read = keyspace.read("SELECT id FROM {keyspace}.one WHERE id = ?").await.expect("prepared");
+
+    // Polled once, which begins it, and dropped.
+    assert!(session.write(&write, (1, "given up", 1_i64)).now_or_never().is_none());
+    let patient = &lease.session;
+    let found = wait_for("the row", Duration::from_secs(30), async || match patient.row::<(i32,)>(&read, (1,)).await {
+        Ok(Some(_)) => Ok(()),
+        other => Err(other),
+    });
+    found.await.expect("the request was not given up with its caller");
+
+    let outcomes = join_all((2..50).map(|id| session.write(&write, (id, "", 1_i64)))).await;
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Err(Error::Unavailable(_)))), "48 at once where one may be");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(Error::Unavailable(_)))));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! clients: single people, and a crowd that records a history; and where real servers are. Never linked into the server.
 
 pub mod checker;
+pub mod circle;
 pub mod crowd;
 pub mod external;
 pub mod history;

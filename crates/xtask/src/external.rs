@@ -63,6 +63,12 @@ impl External {
         Ok(variables)
     }
 
+    /// Whether there is a Kafka and a CQL server, its own or somebody's.
+    pub(crate) fn has_both(&self) -> bool {
+        let own = |kind| self.running.as_ref().is_some_and(|cluster| cluster.variable(kind).is_some());
+        Kind::ALL.into_iter().all(|kind| own(kind) || env::var_os(variable(kind)).is_some())
+    }
+
     /// Stops what this started, also if it is still starting.
     pub(crate) fn stop(&mut self) {
         if let Some(Ok(Ok(Ok(cluster)))) = self.starting.take().map(JoinHandle::join) {

@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod command;
 mod external;
+mod faults;
 mod proto;
 mod test;
 
@@ -33,6 +34,11 @@ enum Arguments {
     Cluster {
         #[command(subcommand)]
         what: cluster::Command,
+    },
+    /// Breaks a real cluster under load and judges what its clients were told.
+    Faults {
+        #[command(flatten)]
+        options: faults::Options,
     },
     /// Simulates processors, log and store under faults.
     Sim {
@@ -69,6 +75,7 @@ fn main() -> anyhow::Result<()> {
             command::run(&root, "cargo", &arguments, &[])
         }
         Arguments::Cluster { what } => cluster::run(&root, &what),
+        Arguments::Faults { options } => faults::run(&root, &options),
         Arguments::Sim { what: Sim::Replay { seed } } => sim(&root, ("PLAZA_SIM_SEED", seed.to_string())),
         Arguments::Sim { what: Sim::Range { from, to } } => sim(&root, ("PLAZA_SIM_SEEDS", format!("{from}..{to}"))),
     }

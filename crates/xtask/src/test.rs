@@ -4,14 +4,15 @@ use std::{path::Path, time::Instant};
 
 use anyhow::Context;
 
-use crate::{check, command, external::External, proto};
+use crate::{check, command, external::External, faults, proto};
 
 type Step = (&'static str, fn(&Path, &mut External) -> anyhow::Result<()>);
 
-/// The step whose tests may use real servers.
+/// The steps that may use real servers.
 const TESTS: &str = "tests";
+const FAULTS: &str = "faults";
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("lockfile", |root, _| {
         let resolved = command::output(root, "cargo", &["metadata", "--locked", "--quiet", "--format-version", "1"]);
         resolved.map(drop).context("Cargo.lock does not fit the manifests")
@@ -30,9 +31,18 @@ const STEPS: [Step; 8] = [
     (TESTS, |root, external| {
         let variables = external.ready()?;
         let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let tested = command::run(root, "cargo", &["test", "--workspace"], &variables);
+        command::run(root, "cargo", &["test", "--workspace"], &variables)
+    }),
+    (FAULTS, |root, external| {
+        let variables = external.ready()?;
+        if external.has_both() {
+            command::run(root, "cargo", &["build", "--quiet", "--package", "plaza", "--package", "plaza-faults"], &[])?;
+            faults::suite(root, "debug", true, &[], &variables)?;
+        } else {
+            println!("SKIP the fault suite: it takes Kafka and Cassandra");
+        }
         external.stop();
-        tested
+        Ok(())
     }),
     ("mistakes", |root, _| {
         let arguments = ["test", "--package", "plaza-processor", "--features", "mistakes", "--test", "sim"];
@@ -43,7 +53,7 @@ const STEPS: [Step; 8] = [
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let steps: Vec<_> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))).collect();
     // They start while the steps before are at work.
-    let mut external = if steps.iter().any(|(name, _)| *name == TESTS) { External::start(root)? } else { External::default() };
+    let mut external = if steps.iter().any(|(name, _)| [TESTS, FAULTS].contains(name)) { External::start(root)? } else { External::default() };
     for (name, step) in steps {
         println!("== {name}");
         let started = Instant::now();

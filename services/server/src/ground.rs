@@ -6,7 +6,6 @@ use plaza_embedded_db::{Db, Options};
 use plaza_event_log::{EventLog, embedded::EmbeddedLog};
 use plaza_rpc::PageTokens;
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
-use plaza_scylla_kit::Session;
 
 use crate::{TOPICS, cluster::Cluster, config::Config, secrets};
 

@@ -18,7 +18,12 @@ use crate::config;
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Serves these routes; the process counts as serving from now on, and no more from the first moment of a shutdown.
-pub(crate) async fn serve(config: &config::Cluster, listener: TcpListener, services: Vec<Routes>, supervisor: &Supervisor) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    config: &config::Cluster,
+    listener: TcpListener,
+    services: Vec<Routes>,
+    supervisor: &Supervisor,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     ensure!(
         config.tls.is_set() || config.allow_plaintext || address.ip().is_loopback(),

@@ -34,9 +34,7 @@ const TOPICS: [Topic; 13] = {
     let [accounts, graph, edges, chat, inbox, moments, timeline, notices] = plaza_topics::ALL;
     let dead = [Topic("graph.dead"), Topic("chat.dead"), Topic("inbox.dead"), Topic("moments.dead"), Topic("timeline.dead")];
     let [graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead] = dead;
-    [
-        accounts, graph, edges, chat, inbox, moments, timeline, notices, graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead,
-    ]
+    [accounts, graph, edges, chat, inbox, moments, timeline, notices, graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead]
 };
 
 /// A process that serves.

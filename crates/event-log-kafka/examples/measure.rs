@@ -1,5 +1,5 @@
 //! Measures the log on a cluster, with topics of its own that it deletes:
-//! `cargo run --release -p plaza-event-log-kafka --example measure host:port`.
+//! `cargo run --release -p plaza-event-log-kafka --example measure host:port [writers]`.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,10 @@ const SEND: u32 = 200;
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let brokers = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9092".to_owned());
-    let config = Config { brokers, prefix: format!("measure-{:08x}.", rand::random::<u32>()), ..Config::default() };
+    let mut config = Config { brokers, prefix: format!("measure-{:08x}.", rand::random::<u32>()), ..Config::default() };
+    if let Some(writers) = std::env::args().nth(2).and_then(|writers| writers.parse().ok()) {
+        config.writers = writers;
+    }
     let specs = [TopicSpec { topic: TOPIC, partitions: PARTITIONS, generation: 1 }];
     admin::create(&config, &specs).await?;
     let began = Instant::now();

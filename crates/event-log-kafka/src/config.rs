@@ -23,6 +23,9 @@ pub struct Config {
     /// set, must not be above it.
     #[serde(with = "plaza_runtime::config::duration")]
     pub session_timeout: Duration,
+    /// Clients that append side by side, and as many that emit; 1 to 16. Each waits for one partition of a broker after the other, so more of them
+    /// shorten the wait under load; each takes a handful of threads.
+    pub writers: u32,
     /// Copies of each partition of topics that are created; 0 is three, or as many as there are brokers if those are fewer. Say 3 in production,
     /// where some brokers may be down when the topics are created.
     pub replicas: u32,
@@ -61,6 +64,7 @@ impl Default for Config {
             brokers: String::new(),
             prefix: "plaza.".to_owned(),
             session_timeout: Duration::from_secs(6),
+            writers: 2,
             replicas: 0,
             retention: Duration::from_secs(7 * 24 * 3600),
             security: Security::default(),
@@ -79,6 +83,9 @@ impl Validate for Config {
         }
         if self.retention < SHORTEST_RETENTION {
             errors.push(Problem::new("retention", "must be at least 2d"));
+        }
+        if !(1..=16).contains(&self.writers) {
+            errors.push(Problem::new("writers", "must be 1 to 16"));
         }
         if self.replicas > 100 {
             errors.push(Problem::new("replicas", "must be at most 100"));
@@ -130,6 +137,7 @@ mod tests {
         assert_eq!(wrong(|_| {}), [""; 0]);
         assert_eq!(wrong(|config| config.prefix = "a b".to_owned()), ["prefix"]);
         assert_eq!(wrong(|config| config.session_timeout = Duration::from_millis(10)), ["session_timeout"]);
+        assert_eq!(wrong(|config| config.writers = 0), ["writers"]);
         assert_eq!(wrong(|config| config.retention = Duration::from_secs(3600)), ["retention"]);
         assert_eq!(wrong(|config| config.security.mechanism = "GSSAPI".to_owned()), ["security.mechanism", "security.user"]);
         assert_eq!(wrong(|config| config.security.certificate_file = "a".into()), ["security.key_file"]);

@@ -5,9 +5,9 @@
 //!   the contract needs them. Append times are the brokers' (`LogAppendTime`), in milliseconds there.
 //! - **Acknowledged is durable**: every write waits for all replicas in sync (`acks=all`, two of three at least), and readers are only given
 //!   what these have. So [`EventLog::durable`] has nothing to wait for. On a cluster of one broker that is only as much as its disk cache.
-//! - **Producers** share one idempotent, gapless client without a time-out. Its first error fails all of them. One client for each of hundreds
-//!   of partitions would be thousands of threads; an error that is not of the moment (a record refused by the brokers, a lost producer id) is
-//!   rare, and every partition then begins again at its checkpoint, which costs a second.
+//! - **Producers** share a few idempotent, gapless clients without a time-out. The first error of one fails all producers on it. One client for
+//!   each of hundreds of partitions would be thousands of threads; an error that is not of the moment (a record refused by the brokers, a lost
+//!   producer id) is rare, and every partition on it then begins again at its checkpoint, which costs a second.
 //! - **Readers** share clients and are assigned by hand; groups decide nothing about them. Offsets below the beginning of a partition begin at
 //!   its beginning; a reader above the end waits for its offset and is never given what is below.
 //! - **[`EventLog::end`]** is never stale: see `queries`.
@@ -15,8 +15,8 @@
 //!   checkpoints are the processors', and their lag is measured by them.
 //!
 //! # Threads
-//! A client has about three threads and one for each broker. A process has one client for appends, one for producers, one for questions, one
-//! for each group it is in, and as many for readers as the partition with the most readers has: about a dozen altogether.
+//! A client has about three threads and one for each broker. A process has [`Config::writers`] clients for appends and as many for producers,
+//! one for questions, one for each group it is in, and as many for readers as the partition with the most readers has: about twenty altogether.
 //!
 //! # The end
 //! Dropping the log or a membership never blocks: clients are dropped on threads of their own. [`KafkaLog::close`] waits for them, so that a
@@ -33,7 +33,10 @@ mod readers;
 mod topics;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,7 +55,7 @@ use self::{
     connection::{Connection, Threads},
     groups::Member,
     metrics::Metrics,
-    produce::{Ack, KafkaProducer, Kind, Lines, acknowledged},
+    produce::{Ack, KafkaProducer, Kind, Lines},
     queries::{Queries, Question},
     readers::Readers,
     topics::Topics,
@@ -76,6 +79,7 @@ pub struct KafkaLog {
     appends: Lines,
     room: Arc<Semaphore>,
     emissions: Lines,
+    producers: AtomicUsize,
     queries: Queries,
     readers: Readers,
     metrics: Arc<Metrics>,
@@ -103,6 +107,7 @@ impl KafkaLog {
             appends: Lines::open(&connection, Kind::Appends, &threads)?,
             room: Arc::new(Semaphore::new(APPEND_KIB)),
             emissions: Lines::open(&connection, Kind::Emissions, &threads)?,
+            producers: AtomicUsize::new(0),
             queries: Queries::open(&connection, &threads)?,
             readers: Readers::new(&connection, &threads),
             metrics: Arc::new(Metrics::new()),
@@ -137,8 +142,9 @@ impl KafkaLog {
         let room = Arc::clone(&self.room).acquire_many_owned((bytes >> 10) as u32 + 1).await;
         let room = room.map_err(|_| Error::Unavailable("closed".to_owned()))?;
         let (ack, told) = Ack::new(1, Some(room));
-        self.appends.line()?.send(topic, to.partition, record, ack)?;
-        acknowledged(told).await
+        let line = self.appends.line(to.partition as usize)?;
+        line.send(topic, to.partition, record, ack)?;
+        line.outcome(told).await
     }
 }
 
@@ -165,7 +171,8 @@ impl EventLog for KafkaLog {
     }
 
     fn producer(&self) -> Box<dyn Producer> {
-        Box::new(KafkaProducer::new(Arc::clone(&self.topics), &self.emissions))
+        let line = self.emissions.line(self.producers.fetch_add(1, Ordering::Relaxed));
+        Box::new(KafkaProducer::new(Arc::clone(&self.topics), line))
     }
 
     async fn reader(&self, from: TopicPartition, offset: Offset) -> Result<Box<dyn Reader>, Error> {

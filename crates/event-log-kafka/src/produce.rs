@@ -1,8 +1,11 @@
-//! Appending. There are two lines to the cluster, each one idempotent client that everybody shares: one for [`EventLog::append`], which gives
-//! up after a while, and one for producers, which never does, because a record that timed out would be a gap (see [`Kind::Emissions`]).
+//! Appending. There are two kinds of lines to the cluster, each line one idempotent client that many share: those for [`EventLog::append`] give
+//! up after a while, those for producers never do, because a record that timed out would be a gap (see [`Kind::Emissions`]).
 //!
-//! Whatever goes wrong with a record on the line of the producers breaks that line for good: every producer on it fails from then on, and
-//! whoever asks for a producer gets one on a new line. Nothing is ever sent by the library's own `send` future: it waits when its queue is full
+//! There are a few of each kind: a request holds records of one partition, and a broker answers the requests of a connection one after the
+//! other, each when the other replicas have it. A partition's appends take the same line, and all records of one producer do.
+//!
+//! Whatever goes wrong with a record on a line of producers breaks that line for good: every producer on it fails from then on, and whoever
+//! asks for a producer gets one on a new line. Nothing is ever sent by the library's own `send` future: it waits when its queue is full
 //! and lets later records overtake.
 //!
 //! [`EventLog::append`]: plaza_event_log::EventLog::append
@@ -24,6 +27,7 @@ use rdkafka::{
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::{Connection, Events, Threads, describe, is_final, unavailable},
@@ -97,11 +101,40 @@ impl Ack {
     }
 }
 
+/// Whether a line works. Once it does not, whoever waits for a record on it is told at once: the library may never say what became of what
+/// is queued behind a record that was refused.
+#[derive(Clone, Default)]
+struct Health {
+    why: Arc<OnceLock<Error>>,
+    broken: CancellationToken,
+}
+
+impl Health {
+    fn fail(&self, why: impl FnOnce() -> Error) {
+        self.why.get_or_init(why);
+        self.broken.cancel();
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.why.get().cloned()
+    }
+
+    /// The outcome of what was sent.
+    async fn outcome(self, told: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
+        let closed = || Error::Unavailable("closed".to_owned());
+        tokio::select! {
+            biased;
+            outcome = told => outcome.unwrap_or_else(|_| Err(closed())),
+            () = self.broken.cancelled() => Err(self.failure().unwrap_or_else(closed)),
+        }
+    }
+}
+
 /// What a line hears of its records.
 struct Deliveries {
     events: Events,
     kind: Kind,
-    broken: OnceLock<Error>,
+    health: Health,
 }
 
 impl ClientContext for Deliveries {
@@ -111,7 +144,7 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if is_final(&error) {
-            self.broken.get_or_init(|| Error::Unavailable(format!("producer failed: {reason}")));
+            self.health.fail(|| Error::Unavailable(format!("producer failed: {reason}")));
         }
         self.events.wrong(&error, reason);
     }
@@ -130,7 +163,7 @@ impl ProducerContext for Deliveries {
                 let outcome = Error::Unavailable(format!("{place}: {}", describe(error)));
                 if self.kind == Kind::Emissions || is_final(error) {
                     // Before anybody hears of it, so that nothing is sent behind what is missing.
-                    self.broken.get_or_init(|| outcome.clone());
+                    self.health.fail(|| outcome.clone());
                 }
                 ack.record(Err(outcome));
             }
@@ -142,6 +175,7 @@ impl ProducerContext for Deliveries {
 pub(crate) struct Line {
     /// Only none while it is dropped.
     client: Option<ThreadedProducer<Deliveries>>,
+    health: Health,
     threads: Arc<Threads>,
 }
 
@@ -157,17 +191,15 @@ impl Line {
         for (key, value) in kind.settings() {
             settings.set(key, value);
         }
-        let deliveries = Deliveries { events: Events::new(kind.role()), kind, broken: OnceLock::new() };
+        let health = Health::default();
+        let deliveries = Deliveries { events: Events::new(kind.role()), kind, health: health.clone() };
         let client = settings.create_with_context(deliveries).map_err(|error| unavailable(&error))?;
-        Ok(Arc::new(Self { client: Some(client), threads: Arc::clone(threads) }))
+        Ok(Arc::new(Self { client: Some(client), health, threads: Arc::clone(threads) }))
     }
 
-    fn client(&self) -> Result<&ThreadedProducer<Deliveries>, Error> {
-        self.client.as_ref().ok_or_else(|| Error::Unavailable("closed".to_owned()))
-    }
-
-    fn broken(&self) -> Option<Error> {
-        self.client.as_ref()?.client().context().broken.get().cloned()
+    /// The outcome of what was sent.
+    pub(crate) fn outcome(&self, told: oneshot::Receiver<Result<(), Error>>) -> impl Future<Output = Result<(), Error>> + use<> {
+        self.health.clone().outcome(told)
     }
 
     /// Queues a record at once.
@@ -184,21 +216,22 @@ impl Line {
             let headers = message.headers.take().unwrap_or_else(|| OwnedHeaders::new_with_capacity(1));
             message.headers = Some(headers.insert(Header { key: name, value: Some(&value[..]) }));
         }
-        self.client()?.send(message).map_err(|(error, _)| {
+        let client = self.client.as_ref().ok_or_else(|| Error::Unavailable("closed".to_owned()))?;
+        client.send(message).map_err(|(error, _)| {
             if is_final(&error) {
-                self.client().ok().map(|client| client.client().context().broken.get_or_init(|| unavailable(&error)));
+                self.health.fail(|| unavailable(&error));
             }
             unavailable(&error)
         })
     }
+}
 
-    /// Waits for what was sent; blocks.
-    fn flush(client: &ThreadedProducer<Deliveries>) {
-        if client.client().context().broken.get().is_none()
-            && let Err(error) = client.flush(FLUSH)
-        {
-            tracing::warn!(left = client.in_flight_count(), error = describe(&error), "records were not acknowledged before the end");
-        }
+/// Waits for what was sent; blocks.
+fn flush(client: &ThreadedProducer<Deliveries>) {
+    if client.client().context().health.failure().is_none()
+        && let Err(error) = client.flush(FLUSH)
+    {
+        tracing::warn!(left = client.in_flight_count(), error = describe(&error), "records were not acknowledged before the end");
     }
 }
 
@@ -206,40 +239,41 @@ impl Drop for Line {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
             // Without a thread it is dropped here, at worst slowly.
-            _ = self.threads.spawn("flush", move || Self::flush(&client));
+            _ = self.threads.spawn("flush", move || flush(&client));
         }
     }
 }
 
-/// The line of a kind that works.
+/// The lines of a kind.
 pub(crate) struct Lines {
     connection: Arc<Connection>,
     kind: Kind,
     threads: Arc<Threads>,
-    current: Mutex<Option<Arc<Line>>>,
+    current: Box<[Mutex<Option<Arc<Line>>>]>,
 }
 
 impl Lines {
-    /// With the first line, so that it has its producer id by the time the first record comes.
+    /// At once, so that they have their producer ids by the time the first record comes.
     ///
     /// # Errors
     /// `Unavailable`.
     pub(crate) fn open(connection: &Arc<Connection>, kind: Kind, threads: &Arc<Threads>) -> Result<Self, Error> {
-        let current = Mutex::new(Some(Line::open(connection, kind, threads)?));
+        let lines = (0..connection.config.writers.max(1)).map(|_| Ok(Mutex::new(Some(Line::open(connection, kind, threads)?))));
+        let current = lines.collect::<Result<_, Error>>()?;
         Ok(Self { connection: Arc::clone(connection), kind, threads: Arc::clone(threads), current })
     }
 
-    /// One that is not broken.
+    /// One that is not broken, the same one for the same number.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub(crate) fn line(&self) -> Result<Arc<Line>, Error> {
-        let mut current = self.current.lock();
+    pub(crate) fn line(&self, number: usize) -> Result<Arc<Line>, Error> {
+        let mut current = self.current[number % self.current.len()].lock();
         if self.threads.are_ending() {
             return Err(Error::Unavailable("closed".to_owned()));
         }
         if let Some(line) = &*current {
-            let Some(error) = line.broken() else { return Ok(Arc::clone(line)) };
+            let Some(error) = line.health.failure() else { return Ok(Arc::clone(line)) };
             tracing::warn!(%error, producer = self.kind.role(), "producer is replaced");
         }
         let line = Line::open(&self.connection, self.kind, &self.threads)?;
@@ -247,14 +281,16 @@ impl Lines {
         Ok(line)
     }
 
-    /// Sends what was queued and ends, on a thread of its own.
+    /// Sends what was queued and ends, on threads of their own.
     pub(crate) fn close(&self) {
-        let line = self.current.lock().take();
-        drop(line);
+        for current in &self.current {
+            let line = current.lock().take();
+            drop(line);
+        }
     }
 }
 
-/// One producer on the line of emissions.
+/// One producer on a line of emissions.
 pub(crate) struct KafkaProducer {
     topics: Arc<Topics>,
     line: Option<Arc<Line>>,
@@ -262,17 +298,17 @@ pub(crate) struct KafkaProducer {
 }
 
 impl KafkaProducer {
-    pub(crate) fn new(topics: Arc<Topics>, lines: &Lines) -> Self {
-        match lines.line() {
+    pub(crate) fn new(topics: Arc<Topics>, line: Result<Arc<Line>, Error>) -> Self {
+        match line {
             Ok(line) => Self { topics, line: Some(line), failed: Mutex::new(None) },
             Err(error) => Self { topics, line: None, failed: Mutex::new(Some(error)) },
         }
     }
 
     /// Queues all of them, or some of the first ones when it fails.
-    fn queue(&self, records: &[(TopicPartition, Record)]) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+    fn queue(&self, records: &[(TopicPartition, Record)]) -> Result<impl Future<Output = Result<(), Error>> + use<>, Error> {
         let Some(line) = &self.line else { return Err(Error::Unavailable("closed".to_owned())) };
-        if let Some(error) = line.broken() {
+        if let Some(error) = line.health.failure() {
             return Err(error);
         }
         for (to, record) in records {
@@ -283,7 +319,7 @@ impl KafkaProducer {
         for (to, record) in records {
             line.send(self.topics.name(*to)?, to.partition, record, Arc::clone(&ack))?;
         }
-        Ok(told)
+        Ok(line.outcome(told))
     }
 }
 
@@ -297,16 +333,11 @@ impl Producer for KafkaProducer {
         };
         match outcome {
             Ok(_) if records.is_empty() => std::future::ready(Ok(())).boxed(),
-            Ok(told) => acknowledged(told).boxed(),
+            Ok(outcome) => outcome.boxed(),
             Err(error) => {
                 *failed = Some(error.clone());
                 std::future::ready(Err(error)).boxed()
             }
         }
     }
-}
-
-/// The outcome of what was sent.
-pub(crate) async fn acknowledged(told: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
-    told.await.unwrap_or_else(|_| Err(Error::Unavailable("closed".to_owned())))
 }

@@ -35,7 +35,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("auto.offset.reset", "earliest"),
     ("fetch.min.bytes", "1"),
     // A partition that is begun is asked for with the next fetch, so this is the longest it waits.
-    ("fetch.wait.max.ms", "100"),
+    ("fetch.wait.max.ms", "50"),
     ("fetch.error.backoff.ms", "100"),
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.max.bytes", "8388608"),

@@ -28,7 +28,7 @@ impl Cluster {
 
     /// The place of this prefix.
     pub(crate) fn at(brokers: String, prefix: String, topics: &[(Topic, u32)]) -> Self {
-        let config = Config { brokers: brokers.clone(), prefix, session_timeout: Duration::from_secs(6), ..Config::default() };
+        let config = Config { brokers: brokers.clone(), prefix, session_timeout: Duration::from_secs(6), writers: 2, ..Config::default() };
         let specs = topics.iter().map(|(topic, partitions)| TopicSpec { topic: *topic, partitions: *partitions, generation: 1 });
         Self { config, specs: specs.collect(), brokers }
     }

@@ -286,3 +286,30 @@ async fn server(driver: &Driver) -> Result<Server, Error> {
     let result = driver.query_unpaged(query, ()).await.map_err(|error| Error::of_read(&error))?;
     Ok(if decode::<(String,)>(result)?.is_empty() { Server::Cassandra } else { Server::Scylla })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use plaza_testkit::wait::wait_for;
+
+    use super::*;
+    use crate::{deployment, testing::lease};
+
+    #[tokio::test]
+    async fn a_request_keeps_its_permit_without_its_caller() {
+        let Some(nodes) = plaza_testkit::external::cql() else { return };
+        let lease = lease(&nodes, &[]).await;
+        let session = &lease.session;
+        let shared = deployment::keyspace(session);
+        let read = shared.read("SELECT name FROM {keyspace}.secrets WHERE name = ?").await.expect("prepared");
+        let permits = &session.inner.permits;
+        let all = permits.available_permits();
+        assert!(session.rows::<(String,)>(&read, ("x",)).now_or_never().is_none(), "begun, and left");
+        assert_eq!(permits.available_permits(), all - 1);
+        let given_back = wait_for("the permit", DDL_TIMEOUT, async || match permits.available_permits() {
+            now if now == all => Ok(()),
+            now => Err(now),
+        });
+        given_back.await.expect("given back at its end");
+    }
+}

@@ -5,9 +5,12 @@
 //! - A state is one row, written by one statement and read at quorum with blocking read repair: what one read has shown, the next shows too.
 //! - Rows are written one by one, many at once: nearly every row of a batch is in another partition.
 
+mod own_rows;
+
 use bytes::Bytes;
 use plaza_scylla_kit::{Bound, Error, Keyspace, Read, Session, Step, Write, concurrently};
 
+pub use self::own_rows::OwnRows;
 use crate::{
     Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed,
     stored::{self, NOBODY},

@@ -53,7 +53,7 @@ mod verdict;
 mod write;
 mod write_time;
 
-pub use call::{CallError, Caller, Command, Replies};
+pub use call::{CallError, Caller, Command, Outlet, Replies};
 pub use config::Config;
 pub use envelope::{Envelope, Origin, ReplyTo};
 pub use host::{Host, HostDeps};

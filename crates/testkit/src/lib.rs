@@ -1,5 +1,5 @@
 //! What tests and load tests share: histories of what clients did and saw, the checker that judges them, a server as a child process, and
-//! clients: single people, and a crowd that records a history. Never linked into the server.
+//! clients: single people, and a crowd that records a history; and where real servers are. Never linked into the server.
 
 pub mod checker;
 pub mod crowd;

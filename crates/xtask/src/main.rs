@@ -2,7 +2,9 @@
 //! into the server.
 
 mod check;
+mod cluster;
 mod command;
+mod external;
 mod proto;
 mod test;
 
@@ -26,6 +28,11 @@ enum Arguments {
         /// Passed on: names of the parts to run, all without.
         #[arg(trailing_var_arg = true)]
         parts: Vec<String>,
+    },
+    /// A real Kafka and a real CQL server on loopback, for tests.
+    Cluster {
+        #[command(subcommand)]
+        what: cluster::Command,
     },
     /// Simulates processors, log and store under faults.
     Sim {
@@ -61,6 +68,7 @@ fn main() -> anyhow::Result<()> {
             arguments.extend(parts.iter().map(String::as_str));
             command::run(&root, "cargo", &arguments, &[])
         }
+        Arguments::Cluster { what } => cluster::run(&root, &what),
         Arguments::Sim { what: Sim::Replay { seed } } => sim(&root, ("PLAZA_SIM_SEED", seed.to_string())),
         Arguments::Sim { what: Sim::Range { from, to } } => sim(&root, ("PLAZA_SIM_SEEDS", format!("{from}..{to}"))),
     }

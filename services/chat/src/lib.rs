@@ -25,7 +25,10 @@ use plaza_types::limits;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
-pub use store::embedded::Embedded;
+pub use store::{
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 
 use crate::{
     api::Api,
@@ -117,7 +120,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
         log: Arc::clone(&log),
         store: Arc::clone(&store) as Arc<_>,
         replies: Arc::clone(&replies),
-        announce: Some(Arc::new(Announcements { sessions: Arc::clone(&sessions), reader: Arc::clone(&reader) })),
+        announce: Some(Arc::new(Announcements { sessions: Arc::clone(&sessions), reader: Arc::clone(&reader), clock: clock.clone() })),
         supervisor: supervisor.clone(),
         config: processors,
     };

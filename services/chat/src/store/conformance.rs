@@ -7,7 +7,11 @@ use plaza_embedded_db::{Db, Options};
 use plaza_processor::{Machine, Timed};
 use plaza_types::{ConversationId, UserId};
 
-use super::{Head, Store, embedded::Embedded};
+use super::{
+    Head, Store,
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 use crate::domain::{
     conversation::{
         self, Conversations,
@@ -24,6 +28,15 @@ macro_rules! cases {
                 let folder = tempfile::tempdir().expect("a folder");
                 let db = plaza_embedded_db::Db::open(folder.path(), super::Options::default()).expect("a store");
                 super::$case(super::embedded(&db)).await;
+            }
+        )* }
+        mod scylla_store { $(
+            #[tokio::test]
+            async fn $case() {
+                let Some(nodes) = plaza_testkit::external::cql() else { return };
+                let lease = plaza_scylla_kit::testing::lease(&nodes, &[super::MIGRATIONS]).await;
+                let store = super::Scylla::open(&lease.session).await.expect("tables");
+                super::$case(std::sync::Arc::new(store)).await;
             }
         )* }
     };

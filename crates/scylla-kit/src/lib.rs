@@ -35,6 +35,7 @@
 pub mod config;
 pub mod deployment;
 mod error;
+mod metrics;
 pub mod migrate;
 mod retry;
 mod session;

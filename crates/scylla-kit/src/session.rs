@@ -8,15 +8,20 @@ use futures::{StreamExt, TryStreamExt};
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session as Driver, session_builder::SessionBuilder},
     deserialize::row::DeserializeRow,
+    errors::ExecutionError,
     response::{PagingState, PagingStateResponse, query_result::QueryResult},
     serialize::row::SerializeRow,
     statement::{Consistency, SerialConsistency, Statement},
     value::{CqlValue, Row},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     Config, Error,
+    metrics::{Kind, Metrics},
     retry::Once,
     statement::{Batch, Bound, Conditional, Keyspace, Read, Write},
     tls,
@@ -45,6 +50,7 @@ pub struct Session {
 struct Inner {
     driver: Driver,
     permits: Arc<Semaphore>,
+    metrics: Metrics,
     config: Config,
     server: Server,
 }
@@ -55,6 +61,9 @@ impl Session {
     /// # Errors
     /// No node answers, or files or credentials are wrong.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
+        if config.nodes.is_empty() {
+            return Err(Error::Refused("no node is named".to_owned()));
+        }
         let serial = if config.serial_across_datacenters { SerialConsistency::Serial } else { SerialConsistency::LocalSerial };
         let profile = ExecutionProfile::builder()
             .consistency(Consistency::LocalQuorum)
@@ -76,7 +85,7 @@ impl Session {
         let driver = builder.build().await.map_err(|error| Error::Unavailable(error.to_string()))?;
         let permits = Arc::new(Semaphore::new(config.requests));
         let server = server(&driver).await?;
-        Ok(Self { inner: Arc::new(Inner { driver, permits, config: config.clone(), server }) })
+        Ok(Self { inner: Arc::new(Inner { driver, permits, metrics: Metrics::new(), config: config.clone(), server }) })
     }
 
     /// What the cluster runs.
@@ -100,8 +109,7 @@ impl Session {
         R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {
         let bound = read.0.clone().bind(&values).map_err(|error| Error::Refused(error.to_string()))?;
-        let result = self.detached(|inner| async move { inner.driver.execute_bound_unpaged(&bound).await }).await?;
-        decode(result.map_err(|error| Error::of_read(&error))?)
+        decode(self.run(Kind::Read, |inner| async move { inner.driver.execute_bound_unpaged(&bound).await }).await?)
     }
 
     /// The only row, if it is there.
@@ -131,8 +139,8 @@ impl Session {
     {
         let mut bound = read.0.clone().bind(&values).map_err(|error| Error::Refused(error.to_string()))?;
         bound.set_page_size(size.max(1));
-        let result = self.detached(|inner| async move { inner.driver.execute_bound_single_page(&bound, at).await }).await?;
-        let (result, next) = result.map_err(|error| Error::of_read(&error))?;
+        let page = self.run(Kind::Read, |inner| async move { inner.driver.execute_bound_single_page(&bound, at).await });
+        let (result, next) = page.await?;
         let next = match next {
             PagingStateResponse::HasMorePages { state } => Some(state),
             PagingStateResponse::NoMorePages => None,
@@ -158,8 +166,7 @@ impl Session {
     }
 
     async fn write_bound(&self, Bound(bound): Bound) -> Result<(), Error> {
-        let result = self.detached(|inner| async move { inner.driver.execute_bound_unpaged(&bound).await }).await?;
-        result.map(drop).map_err(|error| Error::of_write(&error))
+        self.run(Kind::Write, |inner| async move { inner.driver.execute_bound_unpaged(&bound).await }).await.map(drop)
     }
 
     /// Writes rows of one partition in one request.
@@ -168,8 +175,7 @@ impl Session {
     /// See [`Error`].
     pub async fn write_batch(&self, batch: Batch) -> Result<(), Error> {
         let (batch, values) = batch.unconditional(self.inner.config.write_timeout);
-        let result = self.detached(|inner| async move { inner.driver.batch(&batch, &values).await }).await?;
-        result.map(drop).map_err(|error| Error::of_write(&error))
+        self.run(Kind::Write, |inner| async move { inner.driver.batch(&batch, &values).await }).await.map(drop)
     }
 
     /// Writes if the statement's condition holds, and says whether it did. Never sent twice.
@@ -178,8 +184,7 @@ impl Session {
     /// See [`Error`]. After `Unknown` a read made for it ([`Keyspace::serial_read`]) tells, unless the request is still on its way.
     pub async fn conditional(&self, write: &Conditional, values: impl SerializeRow) -> Result<bool, Error> {
         let bound = write.0.clone().bind(&values).map_err(|error| Error::Refused(error.to_string()))?;
-        let result = self.detached(|inner| async move { inner.driver.execute_bound_unpaged(&bound).await }).await?;
-        applied(result.map_err(|error| Error::of_single_attempt(&error))?)
+        applied(self.run(Kind::Conditional, |inner| async move { inner.driver.execute_bound_unpaged(&bound).await }).await?)
     }
 
     /// Writes rows of one partition if every condition among the statements holds, and says whether they did. Never sent twice.
@@ -188,8 +193,7 @@ impl Session {
     /// As [`Session::conditional`].
     pub async fn conditional_batch(&self, batch: Batch) -> Result<bool, Error> {
         let (batch, values) = batch.conditional(self.inner.config.conditional_timeout);
-        let result = self.detached(|inner| async move { inner.driver.batch(&batch, &values).await }).await?;
-        applied(result.map_err(|error| Error::of_single_attempt(&error))?)
+        applied(self.run(Kind::Conditional, |inner| async move { inner.driver.batch(&batch, &values).await }).await?)
     }
 
     /// Changes tables and waits until all nodes know.
@@ -199,8 +203,7 @@ impl Session {
     pub async fn change_tables(&self, cql: &str) -> Result<(), Error> {
         let mut statement = Statement::new(cql);
         statement.set_request_timeout(Some(DDL_TIMEOUT));
-        let result = self.detached(|inner| async move { inner.driver.query_unpaged(statement, ()).await }).await?;
-        result.map(drop).map_err(|error| Error::of_write(&error))
+        self.run(Kind::Tables, |inner| async move { inner.driver.query_unpaged(statement, ()).await }).await.map(drop)
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -212,19 +215,23 @@ impl Session {
     }
 
     /// Runs a request in a task of its own once it has a permit, which it keeps to its end. The driver bounds how long that is.
-    async fn detached<T, F>(&self, request: impl FnOnce(Arc<Inner>) -> F) -> Result<T, Error>
+    async fn run<T, F>(&self, kind: Kind, request: impl FnOnce(Arc<Inner>) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
+        F: Future<Output = Result<T, ExecutionError>> + Send + 'static,
     {
-        let permit = self.permit().await?;
+        let metrics = self.inner.metrics.clone();
+        let permit = self.permit().await.inspect_err(|_| metrics.turned_away(kind))?;
         let request = request(self.inner.clone());
         #[expect(clippy::disallowed_methods, reason = "ends by itself within the driver's timeout, and its caller gets what it gives")]
         let task = tokio::spawn(async move {
             let _permit = permit;
-            request.await
+            let began = Instant::now();
+            let result = request.await.map_err(|error| kind.means(&error));
+            metrics.done(kind, began.elapsed(), result.as_ref().err());
+            result
         });
-        task.await.map_err(|error| Error::Unknown(format!("the request's task ended: {error}")))
+        task.await.unwrap_or_else(|error| Err(Error::Unknown(format!("the request's task ended: {error}"))))
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -278,4 +285,31 @@ async fn server(driver: &Driver) -> Result<Server, Error> {
     let query = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'system' AND table_name = 'versions'";
     let result = driver.query_unpaged(query, ()).await.map_err(|error| Error::of_read(&error))?;
     Ok(if decode::<(String,)>(result)?.is_empty() { Server::Cassandra } else { Server::Scylla })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use plaza_testkit::wait::wait_for;
+
+    use super::*;
+    use crate::{deployment, testing::lease};
+
+    #[tokio::test]
+    async fn a_request_keeps_its_permit_without_its_caller() {
+        let Some(nodes) = plaza_testkit::external::cql() else { return };
+        let lease = lease(&nodes, &[]).await;
+        let session = &lease.session;
+        let shared = deployment::keyspace(session);
+        let read = shared.read("SELECT name FROM {keyspace}.secrets WHERE name = ?").await.expect("prepared");
+        let permits = &session.inner.permits;
+        let all = permits.available_permits();
+        assert!(session.rows::<(String,)>(&read, ("x",)).now_or_never().is_none(), "begun, and left");
+        assert_eq!(permits.available_permits(), all - 1);
+        let given_back = wait_for("the permit", DDL_TIMEOUT, async || match permits.available_permits() {
+            now if now == all => Ok(()),
+            now => Err(now),
+        });
+        given_back.await.expect("given back at its end");
+    }
 }

@@ -183,3 +183,16 @@ impl Batch {
 }
 
 type Values = Vec<Box<dyn SerializeRow + Send + Sync>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditional_batches_are_never_sent_twice() {
+        let batch = |make: fn(Batch, Duration) -> (DriverBatch, Values)| make(Batch::new(), Duration::from_secs(1)).0;
+        assert!(batch(Batch::unconditional).get_is_idempotent());
+        assert!(!batch(Batch::conditional).get_is_idempotent());
+        assert_eq!(batch(Batch::conditional).get_request_timeout(), Some(Duration::from_secs(1)));
+    }
+}

@@ -103,6 +103,87 @@ async fn a_registration_happens_whole_or_not_at_all() {
     }
 }
 
+/// Asks for a registration and dies with the request or answer that gets lost; `false` if none did.
+async fn dies(World { store, proxy, .. }: &World, asked: &Registration, what: Lost, after: u8) -> bool {
+    proxy.lose(usize::from(after), what);
+    tokio::select! {
+        biased;
+        () = proxy.lost() => true,
+        outcome = store.register(asked) => {
+            assert!(outcome.is_ok() && !proxy.heal());
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_registration_left_half_way_is_finished_by_whoever_meets_it() {
+    let Some(world) = world().await else { return };
+    let store = &world.store;
+    let mut number = 0;
+    let mut outcomes = [0, 0];
+    for what in [Lost::Request, Lost::Answer] {
+        for after in 0..REQUESTS {
+            let mut died = false;
+            for next in ["its request id", "its handle", "its request id with another handle"] {
+                number += 1;
+                let handle = format!("person_{number}");
+                let asked = registration(number, &handle);
+                died = dies(&world, &asked, what, after).await;
+                if !died {
+                    break;
+                }
+                let happened = match next {
+                    "its request id" => healed(|| store.remembered(asked.request)).await.is_some(),
+                    "its handle" => healed(|| store.user_of(&handle)).await.is_some(),
+                    _ => {
+                        let other = Registration { request: asked.request, ..registration(100 + number, &format!("other_{number}")) };
+                        match healed(|| store.register(&other)).await {
+                            Registered::Before(before) if before.user == asked.user.id => true,
+                            // Asked again after the connection was made anew.
+                            Registered::Created | Registered::Before(_) => false,
+                            Registered::HandleTaken => panic!("{what:?} {after}: nobody has it"),
+                        }
+                    }
+                };
+                outcomes[usize::from(happened)] += 1;
+                let told = format!("{what:?} {after}, met by {next}: happened {happened}");
+                let ids = [asked.user.id];
+                assert_eq!(healed(|| store.users(&ids)).await.len(), usize::from(happened), "{told}");
+                assert_eq!(healed(|| store.devices(asked.user.id)).await.len(), usize::from(happened), "{told}");
+                assert_eq!(healed(|| store.user_of(&handle)).await, happened.then_some(asked.user.id), "{told}");
+            }
+            if !died {
+                assert!(after > 3, "a registration has more than {after} requests");
+                break;
+            }
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_claim_without_its_handle_counts_as_absent() {
+    let Some(world) = world().await else { return };
+    let store = &world.store;
+    let owner = registration(255, "the_handle");
+    assert!(matches!(store.register(&owner).await, Ok(Registered::Created)));
+    for (number, what) in [(1, Lost::Request), (51, Lost::Answer)] {
+        for after in 0..REQUESTS {
+            let asked = registration(number + after, "the_handle");
+            if !dies(&world, &asked, what, after).await {
+                assert!(after > 2, "it has more than {after} requests");
+                break;
+            }
+            assert!(healed(|| store.remembered(asked.request)).await.is_none(), "{what:?} {after}");
+            let again = Registration { request: asked.request, ..registration(100 + number + after, &format!("free_{number}_{after}")) };
+            let found = healed(|| store.register(&again)).await;
+            assert!(matches!(found, Registered::Created), "{what:?} {after}");
+        }
+    }
+    assert_eq!(healed(|| store.user_of("the_handle")).await, Some(owner.user.id));
+}
+
 #[tokio::test]
 async fn a_change_happens_whole_or_not_at_all() {
     let Some(World { store, proxy, _lease }) = world().await else { return };

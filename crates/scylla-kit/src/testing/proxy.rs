@@ -10,6 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -35,8 +36,14 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// How many prepared statements and batches pass before one is lost; nothing is when it is `None`.
-type Plan = Arc<Mutex<Option<(usize, Lost)>>>;
+type Plan = Arc<Planned>;
+
+#[derive(Default)]
+struct Planned {
+    /// How many prepared statements and batches pass before one is lost; nothing is when it is `None`.
+    next: Mutex<Option<(usize, Lost)>>,
+    lost: Notify,
+}
 
 impl Proxy {
     /// Listens before a node.
@@ -60,13 +67,18 @@ impl Proxy {
 
     /// Loses one request or answer after so many others.
     pub fn lose(&self, after: usize, what: Lost) {
-        *lock(&self.plan) = Some((after, what));
+        *lock(&self.plan.next) = Some((after, what));
     }
 
     /// Loses nothing any more, and says whether it has since it was told to.
     #[must_use]
     pub fn heal(&self) -> bool {
-        lock(&self.plan).take().is_none()
+        lock(&self.plan.next).take().is_none()
+    }
+
+    /// Until it has lost something, before anybody else can know.
+    pub async fn lost(&self) {
+        self.plan.lost.notified().await;
     }
 }
 
@@ -86,7 +98,10 @@ async fn pump(client: TcpStream, node: String, plan: Plan) -> io::Result<()> {
             let frame = read(&mut from_client).await?;
             if matches!(frame[4], EXECUTE | BATCH) {
                 match next(&plan) {
-                    Some(Lost::Request) => return io::Result::Ok(()),
+                    Some(Lost::Request) => {
+                        plan.lost.notify_one();
+                        return io::Result::Ok(());
+                    }
                     Some(Lost::Answer) => *lock(&unanswered) = Some([frame[2], frame[3]]),
                     None => {}
                 }
@@ -98,6 +113,7 @@ async fn pump(client: TcpStream, node: String, plan: Plan) -> io::Result<()> {
         loop {
             let frame = read(&mut from_node).await?;
             if *lock(&unanswered) == Some([frame[2], frame[3]]) {
+                plan.lost.notify_one();
                 return io::Result::Ok(());
             }
             write(&mut to_client, &frame).await?;
@@ -107,8 +123,8 @@ async fn pump(client: TcpStream, node: String, plan: Plan) -> io::Result<()> {
 }
 
 /// What is to be lost of this request.
-fn next(plan: &Plan) -> Option<Lost> {
-    let mut plan = lock(plan);
+fn next(plan: &Planned) -> Option<Lost> {
+    let mut plan = lock(&plan.next);
     match &mut *plan {
         Some((0, what)) => {
             let what = *what;

@@ -22,7 +22,7 @@
 mod hints;
 mod registering;
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -295,11 +295,18 @@ impl Store for Scylla {
     }
 
     async fn appended(&self, events: &[Pending]) -> Result<(), Error> {
-        // One after the other: those of one user are one partition, where conditional writes get in each other's way.
+        let mut by_user = BTreeMap::<UserId, Vec<Bytes>>::new();
         for event in events {
-            let values = (event.user.as_bytes().as_slice(), EVENT, event_key(event));
-            self.session.conditional(&self.remove, values).await?;
+            by_user.entry(event.user).or_default().push(event_key(event));
         }
+        // One after the other: those of one user are one partition, where conditional writes get in each other's way.
+        let removals = by_user.into_iter().map(|(user, keys)| async move {
+            for key in keys {
+                self.session.conditional(&self.remove, (user.as_bytes().as_slice(), EVENT, key)).await?;
+            }
+            Ok(())
+        });
+        concurrently(removals).await?;
         self.hints.remove(events).await
     }
 

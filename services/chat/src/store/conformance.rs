@@ -331,10 +331,12 @@ async fn numbers_go_on_whatever_they_have_come_to(store: Arc<dyn Store>) {
 }
 
 async fn a_watermark_is_seen_after_what_it_covers(store: Arc<dyn Store>) {
-    const ROWS: u64 = 300;
+    // So many that writing them takes a while.
+    const ROWS: u64 = 1_500;
+    const PARTS: u64 = 2;
     let (here, user) = (conversation(1, 2), user(1));
     let written = async {
-        for part in 0..4 {
+        for part in 0..PARTS {
             let numbers = part * ROWS + 1..=(part + 1) * ROWS;
             let message = |sequence: u64| conversation::Row::Message { conversation: here, sequence, event: Bytes::from_static(b"m") };
             let head = conversation::Row::Head { conversation: here, head: *numbers.end(), time: 1 };
@@ -344,12 +346,12 @@ async fn a_watermark_is_seen_after_what_it_covers(store: Arc<dyn Store>) {
         }
     };
     let read = async {
-        while store.inbox_head(user).await.expect("read") < 4 * ROWS {
+        while store.inbox_head(user).await.expect("read") < PARTS * ROWS {
             let head = store.heads(&[here]).await.expect("read")[0].sequence;
-            let messages = store.messages(here, 1..=4 * ROWS).await.expect("read");
+            let messages = store.messages(here, 1..=PARTS * ROWS).await.expect("read");
             assert!(messages.len() as u64 >= head, "{} up to {head}", messages.len());
             let head = store.inbox_head(user).await.expect("read");
-            let entries = store.entries(user, 1..=4 * ROWS).await.expect("read");
+            let entries = store.entries(user, 1..=PARTS * ROWS).await.expect("read");
             assert!(entries.len() as u64 >= head, "{} up to {head}", entries.len());
             tokio::task::yield_now().await;
         }

@@ -188,33 +188,31 @@ pub(super) async fn a_chunk_behind_a_missing_one_is_not_read(store: &dyn Store) 
 }
 
 pub(super) async fn what_names_is_seen_after_what_it_names(store: &dyn Store) {
-    const POSTS: u8 = 120;
+    // So many that writing them takes a while.
+    const POSTS: u8 = 249;
+    const REFERENCES: u64 = 2_000;
     let written = async {
         let comment = Comment { user: user(9).to_key(), time: 1, ..Comment::default() };
-        let of_post = |number| {
-            [
-                Row::Post { id: id(1, number), post: post(5) },
-                Row::Comments { id: id(1, number), chunk: 0, comments: vec![comment.clone()] },
-                Row::Words { id: id(1, number), number: 1, text: "words".to_owned() },
-                Row::Own { id: id(1, number), created: u64::from(number) },
-            ]
+        // What names comes first when they are written newest first.
+        let posts = (1..=POSTS).map(|number| Row::Post { id: id(1, number), post: post(5) });
+        let words = |text: &'static str| {
+            (0..2_000_u16).map(move |word| Row::Words { id: id(1, (word / 8) as u8), number: u32::from(word % 8), text: text.to_owned() })
         };
-        put(store, 1, (1..=POSTS).flat_map(of_post)).await;
+        let comments = (1..=POSTS).map(|number| Row::Comments { id: id(1, number), chunk: 0, comments: vec![comment.clone()] });
+        let own = (1..=POSTS).map(|number| Row::Own { id: id(1, number), created: u64::from(number) });
+        put(store, 1, words("words").chain(posts).chain(comments).chain(own)).await;
         let deleted = Comment { deleted: true, ..comment.clone() };
-        let of_comment = |number| {
-            [
-                Row::Words { id: id(1, number), number: 1, text: String::new() },
-                Row::Comments { id: id(1, number), chunk: 0, comments: vec![deleted.clone()] },
-            ]
-        };
-        put(store, 2, (1..=POSTS).flat_map(of_comment)).await;
-        let references = (1..=POSTS).map(|number| timeline::Row::Reference { viewer: user(1), created: 1, post: id(2, number) });
+        let comments = (1..=POSTS).map(|number| Row::Comments { id: id(1, number), chunk: 0, comments: vec![deleted.clone()] });
+        put(store, 2, comments.chain(words(""))).await;
+        let reference = |created| timeline::Row::Reference { viewer: user(1), created, post: id(2, 1) };
+        let references = (1..=REFERENCES).map(reference);
         let viewer = timeline::Row::Viewer { user: user(1), viewer: Viewer { seen: 7, skipped: 0 } };
         put_timeline(store, 3, references.chain([viewer])).await;
     };
     let read = async {
         while store.viewer(user(1)).await.expect("read").seen == 0 {
-            let own = store.own(user(1), Position::NEWEST, 500).await.expect("read");
+            // Few, so that they are read soon after the list was.
+            let own = store.own(user(1), Position::NEWEST, 5).await.expect("read");
             let ids: Vec<PostId> = own.iter().map(|place| place.post).collect();
             assert!(store.posts(&ids).await.expect("read").iter().all(Option::is_some), "a list names a post that is not there");
             for number in [1, POSTS / 2, POSTS] {
@@ -227,7 +225,8 @@ pub(super) async fn what_names_is_seen_after_what_it_names(store: &dyn Store) {
             }
             tokio::task::yield_now().await;
         }
-        assert_eq!(store.references(user(1), Position::NEWEST, 500).await.expect("read").len(), usize::from(POSTS));
+        let references = store.references(user(1), Position::NEWEST, 5_000).await.expect("read");
+        assert_eq!(references.len() as u64, REFERENCES, "who is said to have looked misses nothing");
     };
     futures::future::join(written, read).await;
 }

@@ -169,6 +169,10 @@ impl Deployment {
     /// SIGTERM, and waits until it is gone.
     pub(crate) async fn stop_one(&mut self, place: usize) -> anyhow::Result<()> {
         self.signal(place, "TERM")?;
+        self.has_ended(place).await
+    }
+
+    async fn has_ended(&mut self, place: usize) -> anyhow::Result<()> {
         let process = &mut self.processes[place];
         let Some(mut child) = process.child.take() else { bail!("{} is not running", process.name) };
         let ended = wait_for("the process stops", Duration::from_secs(20), || {
@@ -205,7 +209,7 @@ impl Deployment {
             self.signal(place, "TERM")?;
         }
         for place in self.running() {
-            self.stop_one(place).await?;
+            self.has_ended(place).await?;
         }
         Ok(())
     }

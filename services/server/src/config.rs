@@ -28,8 +28,16 @@ const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
 const GROUP_MEMBERS_MOST: u32 = 2000;
 
 /// Variables that are not keys.
-const RESERVED: &[&str] =
-    &["PLAZA_CONFIG", "PLAZA_TEST_EXTERNAL", "PLAZA_CRASH_SEED", "PLAZA_CRASH_ROUNDS", "PLAZA_SIM_SEED", "PLAZA_SIM_SEEDS"];
+const RESERVED: &[&str] = &[
+    "PLAZA_CONFIG",
+    "PLAZA_TEST_EXTERNAL",
+    "PLAZA_TEST_KAFKA",
+    "PLAZA_TEST_CQL",
+    "PLAZA_CRASH_SEED",
+    "PLAZA_CRASH_ROUNDS",
+    "PLAZA_SIM_SEED",
+    "PLAZA_SIM_SEEDS",
+];
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -29,8 +29,8 @@
 //! their own from [`testing`].
 //!
 //! Rules the types do not hold: a partition has a bound (50,000 rows), by its nature or by a bucket in its key; no secondary index, counter or
-//! materialised view; every write names its time, or has a condition, and no cell is ever written both ways; a row is not deleted by a
-//! processor, for a delete of another time would hide what is written again.
+//! materialised view; every write names its time, or has a condition, and no cell is ever written both ways; a record does not
+//! delete what it writes, and a processor's delete names its record's time like a write: one of another time would hide what is written again.
 
 pub mod config;
 pub mod deployment;

@@ -14,6 +14,7 @@ use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
 use plaza_client::{Account, chat, new_id};
+use plaza_floor::{EVERYBODY, process::cpu_seconds};
 use plaza_proto::{
     chat::v1::chat_service_client::ChatServiceClient,
     gateway::v1::{self as gateway, connect_request},
@@ -22,8 +23,7 @@ use plaza_testkit::wait::wait_for;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    floor::EVERYBODY,
-    measure::{Report, cpu_seconds, histogram, percentile_ms, record},
+    measure::{Report, histogram, percentile_ms, record},
     moments::rows,
     population::{befriend_all, register},
     stream::{Seen, Stream, message},

@@ -2,8 +2,6 @@
 //! nobody can do without: take the bytes, make them durable in groups, hand them on. Floors and ours run interleaved, in processes of their
 //! own, under the same client code; what is printed are ratios, with the fdatasync time of the same minute beside every absolute figure.
 
-mod commit;
-mod floor;
 mod groups;
 mod latency;
 mod login;
@@ -77,11 +75,11 @@ enum Internal {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(Internal::Floor { data_dir, listen }) = arguments.floor {
-        return floor::serve(&data_dir, listen).await;
+        return plaza_floor::serve(&data_dir, listen).await;
     }
     let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == part);
     let mut report = measure::Report::default();
-    report.note("fdatasync_ms_p50", commit::fdatasync_p50_ms()?);
+    report.note("fdatasync_ms_p50", fdatasync_p50_ms()?);
     let server = &match arguments.server {
         Some(server) => server,
         None => std::env::current_exe()?.with_file_name("plaza"),
@@ -128,6 +126,11 @@ async fn main() -> anyhow::Result<()> {
     if wanted("restart") {
         restart::run(server, arguments.messages, &mut report).await?;
     }
-    report.note("fdatasync_ms_p50_after", commit::fdatasync_p50_ms()?);
+    report.note("fdatasync_ms_p50_after", fdatasync_p50_ms()?);
     report.finish(&arguments.out)
+}
+
+/// The median of append and `fdatasync`, in the folder of the benchmark's data.
+fn fdatasync_p50_ms() -> anyhow::Result<f64> {
+    Ok(measure::median(plaza_floor::fdatasync_ms(&target::folder())?.into_iter()))
 }

@@ -1,8 +1,7 @@
-//! Figures: percentiles, CPU time and memory of another process, and the report that puts ours beside the floors.
+//! Figures: percentiles, and the report that puts ours beside the floors.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -19,22 +18,6 @@ pub(crate) fn record(histogram: &mut Histogram<u64>, took: Duration) {
 /// A percentile in milliseconds.
 pub(crate) fn percentile_ms(histogram: &Histogram<u64>, percentile: f64) -> f64 {
     histogram.value_at_quantile(percentile / 100.0) as f64 / 1000.0
-}
-
-/// User and system time of a process so far, seconds. Fields 14 and 15 of proc(5)'s stat, in ticks of 10 ms.
-pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after_name = stat.rsplit_once(')').context("stat has no name")?.1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok()).context("stat is short");
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-/// Proportional set size of a process, KiB.
-pub(crate) fn pss_kib(pid: u32) -> anyhow::Result<f64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = rollup.lines().find(|line| line.starts_with("Pss:")).context("no Pss line")?;
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).context("Pss is no number")
 }
 
 /// One measured path.
@@ -93,12 +76,6 @@ pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_its_own_process() {
-        assert!(pss_kib(std::process::id()).expect("proc") > 100.0);
-        assert!(cpu_seconds(std::process::id()).expect("proc") >= 0.0);
-    }
 
     #[test]
     fn the_median_is_the_middle() {

@@ -2,8 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
+use plaza_floor::process::pss_kib;
+
 use crate::{
-    measure::{Report, pss_kib},
+    measure::Report,
     stream::Stream,
     target::{Caller, Target},
 };

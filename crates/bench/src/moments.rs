@@ -9,6 +9,10 @@ use std::{
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use plaza_client::{Account, new_id};
+use plaza_floor::{
+    process::cpu_seconds,
+    timeline::{COMMENTS, LIKES, POSTS, comment_text, content},
+};
 use plaza_proto::{
     chat::v1::{SendMessageRequest, chat_service_client::ChatServiceClient},
     moments::v1::{self as moments, moments_service_client::MomentsServiceClient},
@@ -17,8 +21,7 @@ use plaza_testkit::wait::wait_for;
 use tonic::transport::Channel;
 
 use crate::{
-    floor::timeline::{COMMENTS, LIKES, POSTS},
-    measure::{Report, cpu_seconds, histogram, percentile_ms, record},
+    measure::{Report, histogram, percentile_ms, record},
     population::{befriend_all, befriend_each_other, register},
     target::{Caller, Target},
 };
@@ -33,16 +36,6 @@ const AT_ONCE: usize = 4;
 const PAGES_A_ROUND: usize = 200;
 const PAGE_ROUNDS: usize = 7;
 const LATEST: Duration = Duration::from_secs(60);
-
-/// What a post of the benchmark says.
-pub(crate) fn content() -> moments::PostContent {
-    moments::PostContent { text: "0123456789".repeat(10), link: None, location: None }
-}
-
-/// What a comment of the benchmark says.
-pub(crate) fn comment_text() -> String {
-    "0123456789".repeat(4)
-}
 
 /// Somebody who uses Moments.
 struct Person {

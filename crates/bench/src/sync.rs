@@ -3,10 +3,10 @@
 use std::{path::Path, time::Instant};
 
 use anyhow::ensure;
+use plaza_floor::PAGE;
 use plaza_proto::chat::v1::{SyncRequest, chat_service_client::ChatServiceClient};
 
 use crate::{
-    floor::PAGE,
     measure::{Report, histogram, percentile_ms, record},
     stream::message,
     target::{Caller, Target},

@@ -98,6 +98,6 @@ impl Target {
 
     /// Somebody of the floor, who writes to this peer.
     pub(crate) fn floor_caller(&self, name: &str, peer: &str) -> anyhow::Result<Caller> {
-        Ok(Caller { channel: self.channel()?, header: ("x-floor-user", name.parse()?), peer: peer.to_owned() })
+        Ok(Caller { channel: self.channel()?, header: (plaza_floor::USER_HEADER, name.parse()?), peer: peer.to_owned() })
     }
 }

@@ -10,10 +10,11 @@ use std::{
 };
 
 use anyhow::Context;
+use plaza_floor::process::cpu_seconds;
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
 use crate::{
-    measure::{Report, cpu_seconds},
+    measure::Report,
     stream::{Seen, Stream},
     target::{Caller, Target},
 };

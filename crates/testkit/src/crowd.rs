@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
-use plaza_client::{Account, Endpoint, Error, LiveEvent, accounts, chat, chat::content::Kind, chat::entry::Event, graph, new_id, text};
+use plaza_client::{Account, Endpoint, Error, LiveEvent, accounts, chat, graph, new_id, text};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Mutex, watch},
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    history::{self, Conversation, Device, Entry, Final, History, Message, Sent, What},
+    history::{Conversation, Device, Entry, Final, History, Message, Sent, What},
     people::{SOON, another_device, befriend, newcomer},
     wait::wait_for,
 };
@@ -204,7 +204,7 @@ async fn watch(account: Account, user: usize, history: Arc<Mutex<History>>, stop
         match timeout(Duration::from_millis(200), live.next()).await {
             Ok(Some(Ok(LiveEvent::Entry(entry)))) => {
                 quiet_since = None;
-                device.shown.push(recorded(&entry));
+                device.shown.push(Entry::from(&*entry));
             }
             Ok(Some(Ok(LiveEvent::Welcome { .. }))) => {}
             Ok(Some(Err(error))) => return Err(error).context("a live stream ended"),
@@ -325,7 +325,7 @@ async fn inbox(account: &Account) -> anyhow::Result<Vec<Entry>> {
     loop {
         let page =
             account.call(|mut services| async move { services.chat.sync(chat::SyncRequest { cursor, page_size: 200 }).await }).await?;
-        entries.extend(page.entries.iter().map(recorded));
+        entries.extend(page.entries.iter().map(Entry::from));
         cursor = page.next_cursor;
         if !page.more {
             return Ok(entries);
@@ -359,34 +359,6 @@ async fn messages(account: &Account, conversation: &str) -> anyhow::Result<Vec<M
             return Ok(messages);
         };
         after = last.sequence;
-        messages.extend(page.messages.iter().map(seen));
-    }
-}
-
-fn recorded(entry: &chat::Entry) -> Entry {
-    let what = match &entry.event {
-        Some(Event::Message(message)) => What::Message(seen(message)),
-        Some(Event::MembershipChanged(chat::MembershipChanged { conversation_id, sequence, notice: Some(notice), .. })) => {
-            What::Message(group::change(conversation_id, *sequence, notice))
-        }
-        Some(Event::ReadChanged(read)) => What::Read { conversation: read.conversation_id.clone(), sequence: read.read },
-        other => What::Other(format!("{other:?}")),
-    };
-    Entry { cursor: entry.cursor, what }
-}
-
-fn seen(message: &chat::Message) -> history::Message {
-    let text = match message.content.as_ref().and_then(|content| content.kind.as_ref()) {
-        Some(Kind::SystemNotice(notice)) => return group::change(&message.conversation_id, message.sequence, notice),
-        Some(Kind::Text(text)) => text.text.clone(),
-        other => format!("{other:?}"),
-    };
-    Message {
-        conversation: message.conversation_id.clone(),
-        sequence: message.sequence,
-        sender: message.sender_id.clone(),
-        id: message.client_message_id.clone(),
-        text,
-        ..Message::default()
+        messages.extend(page.messages.iter().map(Message::from));
     }
 }

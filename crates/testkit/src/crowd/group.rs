@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use anyhow::{Context, ensure};
-use plaza_client::{Account, Error, chat, chat::NoticeKind, new_id, text};
+use plaza_client::{Account, Error, chat, new_id, text};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::Mutex, task::JoinSet};
 
@@ -102,20 +102,6 @@ impl Crowd {
         });
         Ok(answer.await?.conversation.unwrap_or_default().head)
     }
-}
-
-/// A change of a group as the history has it: the same from an inbox and from a list of messages.
-pub(super) fn change(conversation: &str, sequence: u64, notice: &chat::SystemNotice) -> Message {
-    let (actor, users) = (notice.actor_id.clone(), notice.user_ids.clone());
-    let (joined, left) = match notice.kind() {
-        NoticeKind::Created => ([vec![actor.clone()], users].concat(), Vec::new()),
-        NoticeKind::Joined => (users, Vec::new()),
-        NoticeKind::Left => (Vec::new(), vec![actor.clone()]),
-        NoticeKind::Removed => (Vec::new(), users),
-        _ => (Vec::new(), Vec::new()),
-    };
-    let text = format!("{} {}", notice.kind().as_str_name(), notice.text);
-    Message { conversation: conversation.to_owned(), sequence, sender: actor, id: String::new(), text, joined, left }
 }
 
 /// Somebody in the group, or out of it for a moment.

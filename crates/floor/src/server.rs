@@ -1,8 +1,6 @@
 //! The floors' server: the same methods as Plaza's, each doing only what nobody can do without. It checks nothing, decides nothing, stores
 //! nothing but the appended bytes. Two users are friends when their numbers differ in the last bit.
 
-pub(crate) mod timeline;
-
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -35,11 +33,10 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use self::timeline::Timeline;
-use crate::commit::GroupCommit;
+use crate::{commit::GroupCommit, timeline::Timeline};
 
-/// Entries of the page that [`crate::sync`] asks for.
-pub(crate) const PAGE: u64 = 100;
+/// Entries of the page that a `Sync` is answered with.
+pub const PAGE: u64 = 100;
 
 type Frames = mpsc::Sender<Result<gateway::ConnectResponse, Status>>;
 
@@ -53,7 +50,10 @@ struct Floor {
 }
 
 /// Serves the floors until it is killed.
-pub(crate) async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The folder or the port is in use.
+pub async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()> {
     std::fs::create_dir_all(data)?;
     let db = Db::open(&data.join("rows"), Options::default())?;
     let rows = db.keyspace("rows")?;
@@ -94,9 +94,14 @@ fn entry(cursor: u64, request: &chat::SendMessageRequest) -> chat::Entry {
     chat::Entry { cursor, event: Some(chat::entry::Event::Message(message)) }
 }
 
-/// Who calls, for the floor: whatever stands in the metadata.
+/// The metadata that says who calls.
+pub const USER_HEADER: &str = "x-floor-user";
+
+/// Who calls, for the floor: whatever stands in the metadata, or is their token.
 fn who<T>(request: &Request<T>) -> String {
-    request.metadata().get("x-floor-user").and_then(|user| user.to_str().ok()).unwrap_or_default().to_owned()
+    let metadata = request.metadata();
+    let user = metadata.get(USER_HEADER).or_else(|| metadata.get("authorization")).and_then(|user| user.to_str().ok());
+    user.unwrap_or_default().trim_start_matches("Bearer ").to_owned()
 }
 
 impl Floor {
@@ -139,6 +144,9 @@ impl tower::Service<http::Request<Body>> for Calls {
         match request.uri().path() {
             "/plaza.chat.v1.ChatService/SendMessage" => unary(request, |asked| floor.send_message(asked)),
             "/plaza.chat.v1.ChatService/Sync" => unary(request, |asked| floor.sync(asked)),
+            "/plaza.chat.v1.ChatService/ListConversations" => {
+                unary(request, |_: chat::ListConversationsRequest| std::future::ready(Ok(chat::ListConversationsResponse::default())))
+            }
             _ => Box::pin(std::future::ready(Ok(Status::unimplemented("no floor").into_http()))),
         }
     }
@@ -151,7 +159,7 @@ impl NamedService for Calls {
 type Answered = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
 
 /// One unary call, as the generated code makes it.
-fn unary<A, B, F>(request: http::Request<Body>, answer: impl FnOnce(A) -> F + Send + 'static) -> Answered
+pub(crate) fn unary<A, B, F>(request: http::Request<Body>, answer: impl FnOnce(A) -> F + Send + 'static) -> Answered
 where
     A: Message + Default + Send + Sync + 'static,
     B: Message + Default + Send + Sync + 'static,
@@ -224,7 +232,7 @@ impl StreamingService<gateway::ConnectRequest> for Connect {
 }
 
 /// Whoever writes to them writes to all who are attached.
-pub(crate) const EVERYBODY: &str = "everybody";
+pub const EVERYBODY: &str = "everybody";
 
 impl Floor {
     /// A batch of rows as small as an inbox's, each with a key of its own, durable.

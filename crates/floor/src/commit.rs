@@ -13,13 +13,16 @@ use tokio::sync::oneshot;
 
 /// A file that is appended to in groups.
 #[derive(Clone)]
-pub(crate) struct GroupCommit {
+pub struct GroupCommit {
     queue: mpsc::Sender<(Bytes, oneshot::Sender<()>)>,
 }
 
 impl GroupCommit {
     /// Appends to a new file.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         let (queue, waiting) = mpsc::channel::<(Bytes, oneshot::Sender<()>)>();
         std::thread::spawn(move || {
@@ -38,16 +41,22 @@ impl GroupCommit {
     }
 
     /// Appends and waits until it is on disk.
-    pub(crate) async fn append(&self, bytes: Bytes) -> Result<(), tonic::Status> {
+    ///
+    /// # Errors
+    /// The file failed.
+    pub async fn append(&self, bytes: Bytes) -> Result<(), tonic::Status> {
         let (done, waiting) = oneshot::channel();
         self.queue.send((bytes, done)).map_err(|_| tonic::Status::internal("the file failed"))?;
         waiting.await.map_err(|_| tonic::Status::internal("the file failed"))
     }
 }
 
-/// Append of 512 bytes and `fdatasync`, median of 500, in the folder of the benchmark's data.
-pub(crate) fn fdatasync_p50_ms() -> anyhow::Result<f64> {
-    let folder = tempfile::tempdir_in(crate::target::folder())?;
+/// Appends of 512 bytes and `fdatasync`, 500 of them in a folder: how long each took, milliseconds, the shortest first.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn fdatasync_ms(folder: &Path) -> anyhow::Result<Vec<f64>> {
+    let folder = tempfile::tempdir_in(folder)?;
     let mut file = File::create(folder.path().join("probe"))?;
     let mut took = Vec::new();
     for _ in 0..500 {
@@ -56,5 +65,6 @@ pub(crate) fn fdatasync_p50_ms() -> anyhow::Result<f64> {
         file.sync_data()?;
         took.push(started.elapsed().as_secs_f64() * 1000.0);
     }
-    Ok(crate::measure::median(took.into_iter()))
+    took.sort_by(f64::total_cmp);
+    Ok(took)
 }

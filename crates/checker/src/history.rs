@@ -23,7 +23,7 @@ pub struct Sent {
 }
 
 /// A message as somebody saw it, or a change of a group that has a place in its order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Message {
     /// The conversation.
     pub conversation: String,
@@ -52,7 +52,7 @@ impl Message {
 }
 
 /// What an inbox entry says.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum What {
     /// A message.
     Message(Message),

@@ -12,23 +12,23 @@ use prost::Message;
 use tonic::{Status, body::Body, server::NamedService};
 
 /// Posts of the page.
-pub(crate) const POSTS: usize = 20;
+pub const POSTS: usize = 20;
 /// Likes of each.
-pub(crate) const LIKES: usize = 10;
+pub const LIKES: usize = 10;
 /// Comments of each.
-pub(crate) const COMMENTS: usize = 5;
+pub const COMMENTS: usize = 5;
 /// Rows that a page of posts takes: for each post its reference, itself, and its likes and comments.
 const ROWS_PER_POST: usize = 3;
 
 /// Serves the page.
 #[derive(Clone)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     rows: Keyspace,
 }
 
 impl Timeline {
     /// Writes the rows of the page. Of each post's rows one has the answer's bytes, and the others as many as such a row has.
-    pub(super) async fn new(db: &Db) -> anyhow::Result<Self> {
+    pub(crate) async fn new(db: &Db) -> anyhow::Result<Self> {
         let rows = db.keyspace("timeline")?;
         let mut batch = Batch::new();
         for post in 0..POSTS {
@@ -59,6 +59,18 @@ fn key(post: usize, row: usize) -> Vec<u8> {
     format!("a user's and a post's {post:06} {row}").into_bytes()
 }
 
+/// What a post of a measurement says.
+#[must_use]
+pub fn content() -> moments::PostContent {
+    moments::PostContent { text: "0123456789".repeat(10), link: None, location: None }
+}
+
+/// What a comment of a measurement says.
+#[must_use]
+pub fn comment_text() -> String {
+    "0123456789".repeat(4)
+}
+
 fn post_as_read() -> moments::Post {
     let now = Some(prost_types_now());
     let id = "0".repeat(69);
@@ -67,7 +79,7 @@ fn post_as_read() -> moments::Post {
         comment_id: format!("{id}-{}", "0".repeat(65)),
         post_id: id.clone(),
         user_id: plaza_client::new_id(),
-        text: crate::moments::comment_text(),
+        text: comment_text(),
         reply_to: None,
         created: now,
     };
@@ -75,7 +87,7 @@ fn post_as_read() -> moments::Post {
         post_id: id,
         author_id: plaza_client::new_id(),
         created: now,
-        content: Some(crate::moments::content()),
+        content: Some(content()),
         likes: vec![like; LIKES],
         like_count: LIKES as u32,
         comments: vec![comment; COMMENTS],
@@ -99,7 +111,7 @@ impl tower::Service<http::Request<Body>> for Timeline {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let timeline = self.clone();
-        super::unary(request, async move |_: moments::ListTimelineRequest| timeline.page())
+        crate::server::unary(request, async move |_: moments::ListTimelineRequest| timeline.page())
     }
 }
 

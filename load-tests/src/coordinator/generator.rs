@@ -1,0 +1,122 @@
+//! A generator that does what a coordinator tells it.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Endpoint};
+
+use super::{
+    MESSAGE_BYTES, merge,
+    protocol::{
+        Hello, JoinRequest, JoinResponse, Ready, Result as ResultStep, Work, coordinator_service_client::CoordinatorServiceClient,
+        join_request, join_response,
+    },
+};
+use crate::{
+    population::prepare::prepare,
+    report::Report,
+    run::{self, Options, Stop},
+    scenario::Scenario,
+    target::Target,
+};
+
+/// Does one part of a run. The state of its people is kept in `folder`. Answers with its own report.
+///
+/// # Errors
+/// The coordinator or the deployment cannot be reached. The coordinator is told.
+pub async fn generate(coordinator: &str, name: &str, owned: bool, folder: &Path, pids: &[u32], stop: &Stop) -> anyhow::Result<Report> {
+    let channel = Endpoint::from_shared(coordinator.to_owned())?.tcp_nodelay(true).connect().await.context("reaching the coordinator")?;
+    let mut client = CoordinatorServiceClient::new(channel).max_encoding_message_size(MESSAGE_BYTES);
+    let (steps, queue) = mpsc::channel(4);
+    say(&steps, join_request::Step::Hello(Hello { name: name.to_owned() })).await?;
+    let mut answers = client.join(ReceiverStream::new(queue)).await?.into_inner();
+    let Some(join_response::Step::Work(work)) = next(&mut answers).await? else { bail!("the coordinator gave no work") };
+    let (started, start) = watch::channel(false);
+    let done = async {
+        match part(&work, owned, folder, pids, stop, &steps, start).await {
+            Ok((report, result)) => {
+                say(&steps, join_request::Step::Result(result)).await?;
+                Ok(report)
+            }
+            Err(error) => {
+                let problem = format!("{name}: {error:#}");
+                say(&steps, join_request::Step::Result(ResultStep { problem, ..ResultStep::default() })).await?;
+                Err(error)
+            }
+        }
+    };
+    let following = async {
+        loop {
+            match next(&mut answers).await {
+                Ok(Some(join_response::Step::Start(_))) => _ = started.send_replace(true),
+                Ok(Some(join_response::Step::Stop(_))) => stop.stop(),
+                Ok(_) => {}
+                // Without a coordinator nobody could stop this part.
+                Err(error) => {
+                    stop.stop();
+                    return error;
+                }
+            }
+        }
+    };
+    let report = tokio::select! {
+        report = done => report?,
+        error = following => return Err(error).context("the coordinator went away"),
+    };
+    // The result is out when the coordinator has ended the stream.
+    drop(steps);
+    while let Ok(Some(_)) = answers.message().await {}
+    Ok(report)
+}
+
+async fn part(
+    work: &Work,
+    owned: bool,
+    folder: &Path,
+    pids: &[u32],
+    stop: &Stop,
+    steps: &mpsc::Sender<JoinRequest>,
+    mut start: watch::Receiver<bool>,
+) -> anyhow::Result<(Report, ResultStep)> {
+    // Whoever coordinates says that the target may be loaded, and so does whoever starts a generator.
+    let target = Target::new(&work.target, owned && work.owned)?;
+    let scenario: Scenario = serde_json::from_str(&work.scenario)?;
+    let problems = scenario.problems();
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
+    let people =
+        folder.join(format!("{}-{}-{}-part{}.people.json", work.name, target.socket.port(), scenario.population.people, work.place));
+    let options = Options {
+        target,
+        name: work.name.clone(),
+        scenario,
+        population: people,
+        seed: work.seed,
+        call_connections: 8,
+        server_pids: pids.to_vec(),
+        shown: false,
+        check: work.check,
+    };
+    run::raise_limits();
+    let ready = prepare(&options.target, &options.scenario.population, &options.population, false, &stop.asked).await?;
+    let gate = async {
+        say(steps, join_request::Step::Ready(Ready {})).await?;
+        tokio::select! {
+            started = start.wait_for(|started| *started) => started.map(drop).context("the coordinator went away"),
+            () = stop.stopped() => bail!("stopped before the start"),
+        }
+    };
+    let outcome = run::drive(&options, ready, stop, gate).await?;
+    let report = Report::new(&options, &outcome);
+    let result = merge::encode(&report, &outcome.totals)?;
+    Ok((report, result))
+}
+
+async fn say(steps: &mpsc::Sender<JoinRequest>, step: join_request::Step) -> anyhow::Result<()> {
+    steps.send(JoinRequest { step: Some(step) }).await.map_err(|_| anyhow::anyhow!("the coordinator went away"))
+}
+
+async fn next(answers: &mut Streaming<JoinResponse>) -> anyhow::Result<Option<join_response::Step>> {
+    Ok(answers.message().await?.context("the coordinator ended the stream")?.step)
+}

@@ -1,0 +1,149 @@
+//! The floors of this machine, measured in the same run as ours: a bare tonic server that only makes each message durable, and the disk. What
+//! Kafka and ScyllaDB take alone is not measured.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use anyhow::Context;
+use plaza_floor::USER_HEADER;
+use tokio::{net::TcpStream, process::Child, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    api::{Api, failure, request},
+    arrivals::Arrivals,
+    operation::{Measure, Operation},
+    record::{Clock, Recorder, histogram},
+    run::pace::pace,
+    scenario::Kind,
+    target::Target,
+};
+
+/// Calls of one client that awaits each answer.
+const ALONE: usize = 1_000;
+const START_FOR: Duration = Duration::from_secs(30);
+
+/// The name of the hidden subcommand that serves the floor.
+pub const SERVE: &str = "serve-floor";
+
+/// A floor's server: this program again, killed when dropped.
+pub(crate) struct Server {
+    pub(crate) target: Target,
+    child: Child,
+    _data: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts `program` with its data in a new folder inside `folder`.
+    pub(crate) async fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let data = tempfile::tempdir_in(folder)?;
+        // Free now; who takes it meanwhile makes the start fail.
+        let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = tokio::process::Command::new(program)
+            .args([SERVE, "--listen", &address.to_string(), "--data-dir"])
+            .arg(data.path().join("data"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let until = Instant::now() + START_FOR;
+        while let Err(error) = TcpStream::connect(address).await {
+            anyhow::ensure!(Instant::now() < until, "the floor's server does not start: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Self { target: Target::new(&format!("http://{address}"), false)?, child, _data: data })
+    }
+}
+
+impl Server {
+    /// Its process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+}
+
+/// Measures the floors: alone, and with messages of `text_bytes` arriving at `rate` for `seconds`. `folder` is on the disk of the server's data.
+///
+/// # Errors
+/// The floor's server does not start, or the folder cannot be written to.
+pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path) -> anyhow::Result<BTreeMap<String, f64>> {
+    std::fs::create_dir_all(folder)?;
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("plaza-load"));
+    let mut floors = BTreeMap::new();
+    let disk = |floors: &mut BTreeMap<String, f64>, when: &str| {
+        let took = plaza_floor::fdatasync_ms(folder)?;
+        floors.insert(format!("append of 512 bytes and fdatasync p50 {when}, ms"), took[took.len() / 2]);
+        anyhow::Ok(())
+    };
+    disk(&mut floors, "before")?;
+    let server = Server::start(&program, folder).await?;
+    let api = Arc::new(Api::new(&server.target, 8)?);
+    let text = "x".repeat(text_bytes);
+    let mut alone = histogram();
+    for _ in 0..ALONE {
+        let started = Instant::now();
+        send(&api, &text).await.context("a send to the floor")?;
+        alone.saturating_record(u64::try_from(started.elapsed().as_micros())?.max(1));
+    }
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+        floors.insert(format!("ack floor of one client alone {name}, ms"), alone.value_at_quantile(quantile) as f64 / 1000.0);
+    }
+    if rate > 0.0 {
+        let under_load = open_loop(&api, rate, seconds, &text).await?;
+        for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+            floors.insert(format!("ack floor {name}, ms"), under_load.value_at_quantile(quantile) as f64 / 1000.0);
+        }
+        floors.insert("ack floor rate, messages/s".to_owned(), rate);
+    }
+    disk(&mut floors, "after")?;
+    Ok(floors)
+}
+
+async fn send(api: &Api, text: &str) -> Result<(), tonic::Status> {
+    let message = plaza_client::chat::SendMessageRequest {
+        user_id: "b".into(),
+        client_message_id: plaza_client::new_id(),
+        content: Some(plaza_client::text(text)),
+        ..Default::default()
+    };
+    let mut message = request(message);
+    message.metadata_mut().insert(USER_HEADER, tonic::metadata::MetadataValue::from_static("a"));
+    api.chat().send_message(message).await.map(drop)
+}
+
+async fn open_loop(api: &Arc<Api>, rate: f64, seconds: f64, text: &str) -> anyhow::Result<hdrhistogram::Histogram<u64>> {
+    let end = Duration::from_secs_f64(seconds);
+    let recorder = Arc::new(Recorder::new(Clock::standing(), &[(end, Kind::Steady)]));
+    let arrivals = Arrivals::new(&[(Operation::SendDirect, rate)], &[(end, 1.0)], 1);
+    let (tasks, runtime) = (TaskTracker::new(), tokio::runtime::Handle::current());
+    recorder.clock().start();
+    let (_keep, stop) = mpsc::channel();
+    let pacing = {
+        let (recorder, api, text, tasks) = (Arc::clone(&recorder), Arc::clone(api), text.to_owned(), tasks.clone());
+        move || {
+            pace(arrivals, &recorder, &stop, |_, scheduled| {
+                let (recorder, api, text) = (Arc::clone(&recorder), Arc::clone(&api), text.clone());
+                let sending = async move {
+                    match send(&api, &text).await {
+                        Ok(()) => recorder.answer(Measure::AckDirect, scheduled),
+                        Err(status) => recorder.fail(Measure::AckDirect, failure(&status)),
+                    }
+                };
+                tasks.spawn_on(sending, &runtime);
+            });
+        }
+    };
+    tokio::task::spawn_blocking(pacing).await?;
+    tasks.close();
+    tasks.wait().await;
+    let _ = recorder.interval(end);
+    let mut totals = recorder.totals();
+    anyhow::ensure!(totals.failures.is_empty(), "the floor failed: {:?}", totals.failures);
+    totals.histograms.remove(&(Measure::AckDirect, Kind::Steady)).context("nothing arrived at the floor")
+}

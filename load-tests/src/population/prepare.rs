@@ -1,0 +1,326 @@
+//! Makes a population real through the public API: registrations, then friendships, then groups, many at once. What is there is noted in the
+//! state file every few seconds; a start that finds one goes on from there.
+//!
+//! What it costs is the server's: a registration is one argon2id of about 20 ms of CPU, as it is for real people, so a server with two cores
+//! registers about a hundred people a second and no client makes that faster. Friendships and groups are ordinary calls.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use plaza_client::{chat, graph, new_id};
+use tonic::{Code, Status};
+
+use super::{Group, Plan, state::State};
+use crate::{
+    api::{Api, Identity, again, failure},
+    scenario::Population,
+    target::Target,
+};
+
+/// Connections for the calls.
+const CONNECTIONS: usize = 8;
+/// Calls under way at once: enough that the server never waits for us.
+const AT_ONCE: usize = 64;
+/// Groups under way at once.
+const GROUPS_AT_ONCE: usize = 16;
+/// People who wait to be hashed at once: fewer than the server lets wait.
+const REGISTRATIONS_AT_ONCE: usize = 32;
+/// So many done, and the state is written.
+const SAVE_EVERY: Duration = Duration::from_secs(3);
+/// What follows from a call at once comes within this on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+/// Members added by one call.
+const ADDED_AT_ONCE: usize = 200;
+
+/// People who are there.
+pub struct Ready {
+    /// What was planned.
+    pub plan: Plan,
+    /// Everybody, by number.
+    pub people: Vec<Arc<Identity>>,
+    /// The ids of the groups, by number.
+    pub groups: Vec<String>,
+    /// How long each part took, seconds, and how many were made in it: of people, friendships, groups.
+    pub took: [(usize, f64); 3],
+}
+
+/// Makes everybody, or what is missing of them.
+///
+/// # Errors
+/// A refusal, a target that cannot be reached, or `stop`.
+pub async fn prepare(target: &Target, population: &Population, file: &Path, shown: bool, stop: &AtomicBool) -> anyhow::Result<Ready> {
+    let plan = Plan::new(population);
+    let state = State::open(file, &target.address, population, plan.friendships.len(), plan.groups.len())?;
+    let api = Api::new(target, CONNECTIONS)?;
+    let mut work = Work { plan, state, api, file: file.to_owned(), saved: Instant::now(), shown, stop };
+    let made = work.all().await;
+    // Also what was done before a failure is kept.
+    work.state.save(file)?;
+    let (people, took) = made?;
+    let groups = work.state.groups.iter().flatten().cloned().collect();
+    Ok(Ready { plan: work.plan, people, groups, took })
+}
+
+struct Work<'a> {
+    plan: Plan,
+    state: State,
+    api: Api,
+    file: std::path::PathBuf,
+    saved: Instant,
+    shown: bool,
+    stop: &'a AtomicBool,
+}
+
+impl Work<'_> {
+    async fn all(&mut self) -> anyhow::Result<(Vec<Arc<Identity>>, [(usize, f64); 3])> {
+        let started = Instant::now();
+        let registered = self.register().await?;
+        let mut took = [(registered, started.elapsed().as_secs_f64()), (0, 0.0), (0, 0.0)];
+        let people = (0..self.state.people.len()).map(|person| Identity::new(&self.state, person).map(Arc::new));
+        let people = people.collect::<anyhow::Result<Vec<_>>>()?;
+        self.refresh(&people).await?;
+        let started = Instant::now();
+        took[1] = (self.befriend(&people).await?, started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        took[2] = (self.group(&people).await?, started.elapsed().as_secs_f64());
+        // Tokens may have been exchanged on the way.
+        for (person, identity) in people.iter().enumerate() {
+            self.state.people[person] = Some(identity.known().await);
+        }
+        Ok((people, took))
+    }
+
+    fn bar(&self, what: &'static str, of: usize) -> ProgressBar {
+        if !self.shown || of == 0 {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg:14} {wide_bar} {pos}/{len} {per_sec} {eta}");
+        ProgressBar::new(of as u64).with_message(what).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
+    /// After each thing that is done.
+    fn done(&mut self, bar: &ProgressBar) -> anyhow::Result<()> {
+        bar.inc(1);
+        if self.stop.load(Ordering::Relaxed) {
+            bail!("stopped while the population was prepared; the next start goes on from here");
+        }
+        if self.saved.elapsed() > SAVE_EVERY {
+            self.state.save(&self.file)?;
+            self.saved = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self) -> anyhow::Result<usize> {
+        let missing: Vec<usize> = (0..self.state.people.len()).filter(|person| self.state.people[*person].is_none()).collect();
+        let bar = self.bar("people", missing.len());
+        let count = missing.len();
+        let api = Arc::new(Api::new(&self.target()?, CONNECTIONS)?);
+        let handles: Vec<_> = missing.iter().map(|person| (*person, self.state.handle(*person))).collect();
+        let mut registering = stream::iter(handles)
+            .map(|(person, handle)| {
+                let api = Arc::clone(&api);
+                async move { Identity::register(&api, &handle).await.map(|known| (person, known)) }
+            })
+            .buffer_unordered(REGISTRATIONS_AT_ONCE);
+        while let Some((person, known)) = registering.try_next().await? {
+            self.state.people[person] = Some(known);
+            self.done(&bar)?;
+        }
+        bar.finish();
+        Ok(count)
+    }
+
+    fn target(&self) -> anyhow::Result<Target> {
+        // The address was checked when it came in.
+        Target::new(&self.state.target, true)
+    }
+
+    async fn refresh(&mut self, people: &[Arc<Identity>]) -> anyhow::Result<()> {
+        let ending: Vec<_> = people.iter().filter(|person| person.is_ending()).collect();
+        let bar = self.bar("sessions", ending.len());
+        let api = &self.api;
+        let refreshing = stream::iter(ending).map(|person| async {
+            person.refresh(api).await?;
+            bar.inc(1);
+            anyhow::Ok(())
+        });
+        refreshing.buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        bar.finish();
+        // A token that was exchanged is good once: it is noted before anything else.
+        for (person, identity) in people.iter().enumerate() {
+            self.state.people[person] = Some(identity.known().await);
+        }
+        self.state.save(&self.file)
+    }
+
+    async fn befriend(&mut self, people: &[Arc<Identity>]) -> anyhow::Result<usize> {
+        let missing: Vec<u32> = self.state.missing.iter().copied().collect();
+        let bar = self.bar("friendships", missing.len());
+        let count = missing.len();
+        let api = Arc::new(Api::new(&self.target()?, CONNECTIONS)?);
+        let pairs: Vec<_> = missing
+            .into_iter()
+            .map(|number| {
+                let (asker, accepter) = self.plan.friendships[number as usize];
+                (number, Arc::clone(&people[asker as usize]), Arc::clone(&people[accepter as usize]))
+            })
+            .collect();
+        let mut befriending = stream::iter(pairs)
+            .map(|(number, asker, accepter)| {
+                let api = Arc::clone(&api);
+                async move { befriend(&api, &asker, &accepter).await.map(|()| number) }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(number) = befriending.try_next().await? {
+            self.state.missing.remove(&number);
+            self.done(&bar)?;
+        }
+        bar.finish();
+        Ok(count)
+    }
+
+    async fn group(&mut self, people: &[Arc<Identity>]) -> anyhow::Result<usize> {
+        let missing: Vec<usize> = (0..self.plan.groups.len()).filter(|number| self.state.groups[*number].is_none()).collect();
+        let bar = self.bar("groups", missing.len());
+        let count = missing.len();
+        let api = Arc::new(Api::new(&self.target()?, CONNECTIONS)?);
+        let groups: Vec<_> =
+            missing.into_iter().map(|number| (number, self.plan.groups[number].clone(), self.state.group_request(number))).collect();
+        let mut grouping = stream::iter(groups)
+            .map(|(number, group, request_id)| {
+                let api = Arc::clone(&api);
+                async move {
+                    let id = create(&api, people, &group, number, &request_id).await?;
+                    fill(&api, people, &group, &id).await.with_context(|| format!("filling group {number}"))?;
+                    anyhow::Ok((number, id))
+                }
+            })
+            .buffer_unordered(GROUPS_AT_ONCE);
+        while let Some((number, id)) = grouping.try_next().await? {
+            self.state.groups[number] = Some(id);
+            self.done(&bar)?;
+        }
+        bar.finish();
+        Ok(count)
+    }
+}
+
+/// Makes two people friends; they may be already.
+async fn befriend(api: &Api, asker: &Identity, accepter: &Identity) -> anyhow::Result<()> {
+    for person in [asker, accepter] {
+        person.refresh(api).await?;
+    }
+    let request_id = new_id();
+    let asked = again(|| {
+        let ask =
+            graph::SendFriendRequestRequest { user_id: accepter.user_id.clone(), request_id: request_id.clone(), ..Default::default() };
+        async { api.graph().send_friend_request(asker.request(ask)).await }
+    });
+    match asked.await {
+        Err(status) if failure(&status) == "ALREADY_A_CONTACT" => return Ok(()),
+        other => other.map(drop).context("asking to be friends")?,
+    }
+    accept(api, asker, accepter).await.context("accepting a friend request")
+}
+
+/// Accepts a request that is on its way.
+///
+/// # Errors
+/// It does not arrive in time, or a refusal.
+pub async fn accept(api: &Api, asker: &Identity, accepter: &Identity) -> Result<(), Status> {
+    let accepted = arriving(|| {
+        let accept = graph::AcceptFriendRequestRequest { user_id: asker.user_id.clone(), request_id: new_id() };
+        async { api.graph().accept_friend_request(accepter.request(accept)).await }
+    });
+    match accepted.await {
+        Err(status) if failure(&status) == "ALREADY_A_CONTACT" => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Makes a call until what it is about has come through the log to the other side. What is decided about one request id stays decided, so
+/// `call` makes a new one each time.
+async fn arriving<T, F>(mut call: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let until = Instant::now() + SOON;
+    let mut wait = Duration::from_millis(2);
+    loop {
+        match again(&mut call).await {
+            Err(status) if status.code() == Code::NotFound && Instant::now() < until => {}
+            other => return other,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_millis(100));
+    }
+}
+
+/// Makes a call until the owner's friendships have come to rest: an acceptance is answered a moment before the one who asked is seen to list
+/// the other.
+async fn settling<T, F>(mut call: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let until = Instant::now() + SOON;
+    loop {
+        match again(&mut call).await {
+            Err(status) if status.code() == Code::InvalidArgument && Instant::now() < until => {}
+            other => return other,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn create(api: &Api, people: &[Arc<Identity>], group: &Group, number: usize, request_id: &str) -> anyhow::Result<String> {
+    let owner = &people[group.owner as usize];
+    owner.refresh(api).await?;
+    let first: Vec<_> =
+        group.members.iter().take(plaza_types::limits::GROUP_OPEN - 1).map(|member| people[*member as usize].user_id.clone()).collect();
+    let made = settling(|| {
+        let create =
+            chat::CreateGroupRequest { title: format!("group {number}"), user_ids: first.clone(), request_id: request_id.to_owned() };
+        async { api.chat().create_group(owner.request(create)).await }
+    });
+    let made = made.await.with_context(|| format!("creating group {number}"))?;
+    Ok(made.group.context("the server gave no group")?.conversation_id)
+}
+
+/// Until everybody is in: adds who is missing, and has those accept who must.
+async fn fill(api: &Api, people: &[Arc<Identity>], group: &Group, id: &str) -> anyhow::Result<()> {
+    let owner = &people[group.owner as usize];
+    let later: Vec<u32> = group.members.iter().skip(plaza_types::limits::GROUP_OPEN - 1).copied().collect();
+    for members in later.chunks(ADDED_AT_ONCE) {
+        let request_id = new_id();
+        let user_ids: Vec<_> = members.iter().map(|member| people[*member as usize].user_id.clone()).collect();
+        let added = settling(|| {
+            let add =
+                chat::AddMembersRequest { conversation_id: id.to_owned(), user_ids: user_ids.clone(), request_id: request_id.clone() };
+            async { api.chat().add_members(owner.request(add)).await }
+        });
+        let invited = added.await.context("adding members")?.invited;
+        let accepting = members.iter().filter(|member| invited.contains(&people[**member as usize].user_id)).map(|member| {
+            let person = &people[*member as usize];
+            async move {
+                person.refresh(api).await?;
+                let accepted = arriving(|| {
+                    let accept = chat::AnswerInvitationRequest { conversation_id: id.to_owned(), accept: true, request_id: new_id() };
+                    async { api.chat().answer_invitation(person.request(accept)).await }
+                });
+                accepted.await.map(drop).context("accepting an invitation")
+            }
+        });
+        stream::iter(accepting).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+    }
+    Ok(())
+}

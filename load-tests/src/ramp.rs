@@ -1,0 +1,200 @@
+//! The highest rate that meets an objective: doubles the rate until a run misses it, then halves the gap.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    operation::Measure,
+    report::{Report, Tried},
+    run::{self, Options, Stop},
+    scenario::Kind,
+};
+
+/// What must be met in the steady time, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// 99 % of the acknowledgements and answers.
+    pub ack_p99: f64,
+    /// 99 % of the deliveries.
+    pub delivery_p99: f64,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self { ack_p99: 200.0, delivery_p99: 500.0 }
+    }
+}
+
+/// Operations of which fewer than this part failed or had no answer are as good as all.
+const FAILED_MOST: f64 = 0.001;
+
+impl Objective {
+    /// Why a run missed it; nothing if it met it.
+    #[must_use]
+    pub fn missed(&self, report: &Report) -> Vec<String> {
+        let mut missed = Vec::new();
+        for row in report.rows.iter().filter(|row| row.phase == Kind::Steady) {
+            for (judged, most) in [(row.measure.is_ack(), self.ack_p99), (row.measure.is_delivery(), self.delivery_p99)] {
+                if judged && row.p99 > most {
+                    missed.push(format!("{}: p99 is {:.0} ms, more than {most:.0}", row.measure.name(), row.p99));
+                }
+            }
+        }
+        let failed = report.failures.iter().map(|failure| failure.count).sum::<u64>() + report.generator.unanswered as u64;
+        if failed as f64 > FAILED_MOST * report.generator.started as f64 {
+            missed.push(format!("{failed} of {} operations failed or had no answer", report.generator.started));
+        }
+        missed.extend(report.problems.iter().cloned());
+        // A generator that was too slow says nothing of the server: its rate is not one that was met.
+        missed.extend(report.doubts.iter().map(|doubt| format!("not valid: {doubt}")));
+        missed
+    }
+}
+
+/// The search for a border: rates in turn, each with whether it was met.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    met: f64,
+    missed: Option<f64>,
+    most: f64,
+}
+
+impl Search {
+    /// From a rate up to another.
+    #[must_use]
+    pub fn new(from: f64, most: f64) -> Self {
+        Self { met: from / 2.0, missed: None, most }
+    }
+
+    /// The next rate to try; `None` when the border is known to a tenth.
+    #[must_use]
+    pub fn next(&self) -> Option<f64> {
+        match self.missed {
+            None if self.met >= self.most => None,
+            None => Some((self.met * 2.0).min(self.most)),
+            Some(missed) if missed / self.met < 1.1 => None,
+            Some(missed) => Some((missed * self.met).sqrt()),
+        }
+    }
+
+    /// What came of a rate.
+    pub fn tell(&mut self, rate: f64, met: bool) {
+        if met {
+            self.met = self.met.max(rate);
+        } else {
+            self.missed = Some(self.missed.map_or(rate, |missed| missed.min(rate)));
+        }
+    }
+}
+
+/// One step of a ramp.
+pub struct Step {
+    /// The rate offered.
+    pub rate: f64,
+    /// Why the objective was missed; nothing if it was met.
+    pub missed: Vec<String>,
+    /// The run.
+    pub report: Report,
+}
+
+/// Runs the scenario at rate after rate with the same people. Answers every step.
+///
+/// # Errors
+/// A run cannot be made.
+pub async fn ramp(
+    options: &Options,
+    objective: Objective,
+    most: f64,
+    stop: &Stop,
+    mut told: impl FnMut(&Step),
+) -> anyhow::Result<Vec<Step>> {
+    let mut search = Search::new(options.scenario.rate, most);
+    let mut steps: Vec<Step> = Vec::new();
+    while let Some(rate) = search.next() {
+        let mut options = options.clone();
+        options.scenario.rate = rate;
+        options.seed += steps.len() as u64;
+        let outcome = run::run(&options, stop).await?;
+        let report = Report::new(&options, &outcome);
+        let missed = objective.missed(&report);
+        search.tell(rate, missed.is_empty());
+        let step = Step { rate, missed, report };
+        told(&step);
+        let (stopped, lowest) = (step.report.stopped, rate < 1.0);
+        steps.push(step);
+        if stopped || lowest {
+            break;
+        }
+    }
+    Ok(steps)
+}
+
+/// The report of the best step, with all steps in it; nothing if no rate met the objective.
+#[must_use]
+pub fn report(steps: &[Step]) -> Option<Report> {
+    let mut report = best(steps)?.report.clone();
+    let p99 = |step: &Step, measure| step.report.row(measure, Kind::Steady).map_or(0.0, |row| row.p99);
+    let tried = |step: &Step| Tried {
+        rate: step.rate,
+        ack_p99: p99(step, Measure::AckDirect),
+        delivery_p99: p99(step, Measure::DeliverDirect),
+        missed: step.missed.join("; "),
+    };
+    report.steps = steps.iter().map(tried).collect();
+    report.name = format!("ramp-{}", report.name);
+    Some(report)
+}
+
+/// The step with the highest rate that met the objective.
+#[must_use]
+pub fn best(steps: &[Step]) -> Option<&Step> {
+    steps.iter().filter(|step| step.missed.is_empty()).max_by(|one, other| one.rate.total_cmp(&other.rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Generator, Row};
+
+    fn found(border: f64, most: f64) -> (f64, usize) {
+        let mut search = Search::new(100.0, most);
+        let mut steps = 0;
+        while let Some(rate) = search.next().filter(|_| steps < 50) {
+            steps += 1;
+            search.tell(rate, rate <= border);
+        }
+        (search.met, steps)
+    }
+
+    #[test]
+    fn the_border_is_found_to_a_tenth() {
+        for border in [55.0, 130.0, 1_000.0, 7_777.0] {
+            let (met, steps) = found(border, 100_000.0);
+            assert!(met <= border && met * 1.1 >= border, "{met} for {border}");
+            assert!(steps <= 13, "{steps} steps for {border}");
+        }
+    }
+
+    #[test]
+    fn an_objective_is_for_the_steady_time_and_for_valid_runs() {
+        let row = |measure, phase, p99| Row { measure, phase, count: 1, p50: 1.0, p90: 1.0, p99, p999: p99, max: p99 };
+        let report = |rows| Report { rows, generator: Generator { started: 10_000, ..Generator::default() }, ..Report::default() };
+        let missed = |report: &Report| Objective::default().missed(report).len();
+        assert_eq!(
+            missed(&report(vec![row(Measure::AckDirect, Kind::Steady, 199.0), row(Measure::DeliverDirect, Kind::Steady, 499.0)])),
+            0
+        );
+        assert_eq!(missed(&report(vec![row(Measure::AckDirect, Kind::WarmUp, 900.0), row(Measure::Reconnect, Kind::Steady, 900.0)])), 0);
+        assert_eq!(missed(&report(vec![row(Measure::Sync, Kind::Steady, 201.0), row(Measure::DeliverGroup, Kind::Steady, 501.0)])), 2);
+        let mut failing = report(Vec::new());
+        failing.generator.unanswered = 11;
+        assert_eq!(missed(&failing), 1);
+        failing.doubts.push("late".into());
+        failing.problems.push("lost".into());
+        assert_eq!(missed(&failing), 3);
+    }
+
+    #[test]
+    fn it_ends_at_the_most_that_was_allowed() {
+        assert_eq!(found(1e9, 1_000.0).0.to_string(), "1000");
+    }
+}

@@ -64,6 +64,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 /// # Errors
 /// As [`start`].
 pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<Running> {
+    // Large for what it holds while it waits, and whoever waits for it would be so too.
+    Box::pin(assemble_services(config, supervisor)).await
+}
+
+async fn assemble_services(config: Config, supervisor: Supervisor) -> anyhow::Result<Running> {
     // Every listener is bound before any work is done: a port in use is known at once.
     let public = if config.runs("gateway") { Some(bind(&config.gateway.listen).await?) } else { None };
     let internal = if config.is_clustered() { Some(bind(&config.cluster.listen).await?) } else { None };

@@ -53,7 +53,8 @@ const STEPS: [Step; 9] = [
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let steps: Vec<_> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))).collect();
     // They start while the steps before are at work.
-    let mut external = if steps.iter().any(|(name, _)| [TESTS, FAULTS].contains(name)) { External::start(root)? } else { External::default() };
+    let mut external =
+        if steps.iter().any(|(name, _)| [TESTS, FAULTS].contains(name)) { External::start(root)? } else { External::default() };
     for (name, step) in steps {
         println!("== {name}");
         let started = Instant::now();

@@ -14,8 +14,8 @@ use anyhow::anyhow;
 
 use crate::cluster::{Cluster, Kind, Tools, Wanted, variable};
 
-/// Below the ports that systems give to outgoing connections.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// Below those of the cluster that is started by hand, and those that systems give to outgoing connections.
+const PORTS: std::ops::Range<u16> = 20_000..29_000;
 /// What one cluster may use above its base port.
 const SPAN: u16 = 200;
 

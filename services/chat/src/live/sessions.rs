@@ -144,6 +144,11 @@ impl Sessions {
         self.owned.subscribe()
     }
 
+    /// Whether all inboxes are this instance's: then it hears of everything.
+    pub(crate) fn owns_all(&self) -> bool {
+        self.owned.borrow().len() == self.partitions as usize
+    }
+
     /// The same for a gateway.
     pub(crate) fn owned(&self, owned: &BTreeMap<u32, u64>) -> Owned {
         let owned = owned.iter().map(|(partition, epoch)| Ownership { partition: *partition, epoch: *epoch });

@@ -83,7 +83,7 @@ pub fn request<T>(message: T) -> Request<T> {
     request
 }
 
-/// Makes a call again while the server asks to come later or cannot be reached, for at most [`TRIES`] times.
+/// Makes a call again while the server asks to come later or cannot be reached, for some tries.
 ///
 /// # Errors
 /// The refusal, or the last failure.

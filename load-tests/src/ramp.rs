@@ -50,36 +50,40 @@ impl Objective {
     }
 }
 
-/// The search for a border: rates in turn, each with whether it was met.
+/// The search for a border: the highest rate that was met, the lowest that was missed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
-    met: f64,
-    missed: Option<f64>,
+    from: f64,
     most: f64,
+    met: Option<f64>,
+    missed: Option<f64>,
 }
 
+/// Below this nothing is searched for.
+const LEAST: f64 = 1.0;
+
 impl Search {
-    /// From a rate up to another.
+    /// From a rate up to another; also below it, if it is missed.
     #[must_use]
     pub fn new(from: f64, most: f64) -> Self {
-        Self { met: from / 2.0, missed: None, most }
+        Self { from: from.clamp(LEAST, most.max(LEAST)), most, met: None, missed: None }
     }
 
     /// The next rate to try; `None` when the border is known to a tenth.
     #[must_use]
     pub fn next(&self) -> Option<f64> {
-        match self.missed {
-            None if self.met >= self.most => None,
-            None => Some((self.met * 2.0).min(self.most)),
-            Some(missed) if missed / self.met < 1.1 => None,
-            Some(missed) => Some((missed * self.met).sqrt()),
+        match (self.met, self.missed) {
+            (None, None) => Some(self.from),
+            (None, Some(missed)) => Some(missed / 2.0).filter(|rate| *rate >= LEAST),
+            (Some(met), None) => Some((met * 2.0).min(self.most)).filter(|rate| *rate > met),
+            (Some(met), Some(missed)) => Some((missed * met).sqrt()).filter(|_| missed / met >= 1.1),
         }
     }
 
     /// What came of a rate.
     pub fn tell(&mut self, rate: f64, met: bool) {
         if met {
-            self.met = self.met.max(rate);
+            self.met = Some(self.met.map_or(rate, |met| met.max(rate)));
         } else {
             self.missed = Some(self.missed.map_or(rate, |missed| missed.min(rate)));
         }
@@ -119,9 +123,9 @@ pub async fn ramp(
         search.tell(rate, missed.is_empty());
         let step = Step { rate, missed, report };
         told(&step);
-        let (stopped, lowest) = (step.report.stopped, rate < 1.0);
+        let stopped = step.report.stopped;
         steps.push(step);
-        if stopped || lowest {
+        if stopped {
             break;
         }
     }
@@ -162,12 +166,12 @@ mod tests {
             steps += 1;
             search.tell(rate, rate <= border);
         }
-        (search.met, steps)
+        (search.met.unwrap_or_default(), steps)
     }
 
     #[test]
     fn the_border_is_found_to_a_tenth() {
-        for border in [55.0, 130.0, 1_000.0, 7_777.0] {
+        for border in [2.0, 55.0, 130.0, 1_000.0, 7_777.0] {
             let (met, steps) = found(border, 100_000.0);
             assert!(met <= border && met * 1.1 >= border, "{met} for {border}");
             assert!(steps <= 13, "{steps} steps for {border}");
@@ -196,5 +200,6 @@ mod tests {
     #[test]
     fn it_ends_at_the_most_that_was_allowed() {
         assert_eq!(found(1e9, 1_000.0).0.to_string(), "1000");
+        assert_eq!(found(0.1, 1_000.0).0.to_string(), "0");
     }
 }

@@ -57,6 +57,9 @@ pub struct Report {
     pub entries: u64,
     /// Memory of the generator for each live stream, KiB.
     pub stream_kib: f64,
+    /// Memory of the watched servers for each live stream, KiB, if the run only held them.
+    #[serde(default)]
+    pub server_stream_kib: Option<f64>,
     /// Latencies by measure and phase.
     pub rows: Vec<Row>,
     /// Failures by measure and reason.
@@ -227,6 +230,7 @@ impl Report {
             streams: outcome.streams,
             entries: outcome.entries,
             stream_kib: outcome.stream_kib,
+            server_stream_kib: outcome.server_stream_kib,
             rows: rows(totals),
             failures: failures.collect(),
             intervals: outcome.intervals.clone(),
@@ -312,7 +316,8 @@ impl Report {
     pub fn rates(&self) -> (f64, f64) {
         let inside: Vec<_> =
             self.intervals.iter().filter(|interval| interval.at > 0.25 * self.lasted && interval.at <= self.lasted).collect();
-        let mean = |of: fn(&Interval) -> f64| inside.iter().map(|interval| of(interval)).sum::<f64>() / inside.len().max(1) as f64;
+        // A sum of nothing is -0.
+        let mean = |of: fn(&Interval) -> f64| inside.iter().map(|interval| of(interval)).sum::<f64>().max(0.0) / inside.len().max(1) as f64;
         (mean(|interval| interval.offered), mean(|interval| interval.achieved))
     }
 
@@ -342,14 +347,14 @@ impl Report {
     #[must_use]
     pub fn summary(&self) -> String {
         let (offered, achieved) = self.rates();
-        let mut lines = vec![
-            format!("{}: {}", self.name, self.verdict()),
-            format!("  offered {offered:.0}/s, answered {achieved:.0}/s, {} streams, {:.1} s", self.streams, self.lasted),
-            format!(
+        let mut lines = vec![format!("{}: {}", self.name, self.verdict())];
+        if self.lasted > 0.0 {
+            lines.push(format!("  offered {offered:.0}/s, answered {achieved:.0}/s, {} streams, {:.1} s", self.streams, self.lasted));
+            lines.push(format!(
                 "  {:22} {:9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
                 "", "phase", "count", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"
-            ),
-        ];
+            ));
+        }
         lines.extend(self.rows.iter().map(|row| {
             format!(
                 "  {:22} {:9} {:>9} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
@@ -367,6 +372,13 @@ impl Report {
             self.failures.iter().map(|failure| format!("  {} failed {} times: {}", failure.measure.name(), failure.count, failure.reason)),
         );
         lines.extend(self.peers.iter().chain(&self.floors).map(|(name, value)| format!("  {name}: {value:.3}")));
+        lines.extend(self.ratios().unwrap_or_default().into_iter().map(|(name, ratio)| format!("  {name} beside its floor: {ratio:.2}")));
+        lines.extend(self.server_stream_kib.map(|kib| format!("  memory of the server for each idle stream: {kib:.1} KiB")));
+        for (name, samples) in &self.processes {
+            let most = samples.iter().map(|sample| sample.memory_mib).fold(0.0, f64::max);
+            let cores = samples.iter().map(|sample| sample.cores).sum::<f64>() / samples.len().max(1) as f64;
+            lines.push(format!("  {name}: {cores:.2} cores in the mean, {most:.0} MiB at most"));
+        }
         if let Some(checked) = &self.checked {
             lines.push(format!(
                 "  checked: {} acknowledged messages, {} of unknown fate, {} conversations, {} entries, {} viewers with {} posts: {} violations",
@@ -457,6 +469,7 @@ mod tests {
             prepared: Default::default(),
             people: [2, 1, 0],
             stream_kib: 30.0,
+            server_stream_kib: None,
         };
         Report::new(&options(), &outcome)
     }

@@ -21,7 +21,8 @@ use std::{
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
-use plaza_floor::process::resident_kib;
+use plaza_floor::process::{pss_kib, resident_kib};
+use rlimit::Resource;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -116,6 +117,8 @@ pub struct Outcome {
     pub people: [usize; 3],
     /// Memory of this process for each live stream, KiB: growth while they were opened.
     pub stream_kib: f64,
+    /// Memory of the watched servers for each live stream, KiB: growth from before the streams until the end of a run that only held them.
+    pub server_stream_kib: Option<f64>,
 }
 
 /// Streams opened at once.
@@ -125,6 +128,8 @@ const CONNECT_FOR: Duration = Duration::from_secs(120);
 /// After the last start: until everything has its answer.
 const DRAIN: Duration = Duration::from_secs(15);
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What Linux lets a process have at most, unless it is told otherwise.
+const FILES: u64 = 1 << 20;
 /// Tokens exchanged at once.
 const REFRESHES_AT_ONCE: usize = 16;
 /// How often tokens that end are exchanged.
@@ -140,10 +145,12 @@ pub async fn run(options: &Options, stop: &Stop) -> anyhow::Result<Outcome> {
     drive(options, ready, stop, std::future::ready(Ok(()))).await
 }
 
-/// As many open files as the system allows: each stream is one.
+/// As many open files as the system allows: each stream is one. Who may raise the limit of the process itself gets a million.
 pub fn raise_limits() {
     // What stays too low shows as a stream that cannot be opened.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    if Resource::NOFILE.set(FILES, FILES).is_err() {
+        let _ = rlimit::increase_nofile_limit(FILES);
+    }
 }
 
 /// Runs the scenario with people who are there. The phases begin when the streams are up and `gate` is open.
@@ -163,6 +170,9 @@ pub async fn drive(
     let world = Arc::new(world(options, ready, &bases, api)?);
     let holders = TaskTracker::new();
     let resident = resident_kib(std::process::id())?;
+    let only_held = options.scenario.mix.is_empty() && !options.server_pids.is_empty();
+    let servers = || options.server_pids.iter().map(|pid| pss_kib(*pid)).sum::<anyhow::Result<f64>>();
+    let served = if only_held { Some(servers()?) } else { None };
     connect(&world, &holders, options.shown, stop).await?;
     let streams = world.streams.load(Ordering::Relaxed);
     let stream_kib = (resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
@@ -170,8 +180,10 @@ pub async fn drive(
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (intervals, processes, shed) = phases(options, &world, stop).await?;
     let lasted = world.recorder.clock().now() as f64 / 1e6;
+    let server_stream_kib = served.and_then(|before| Some((servers().ok()? - before) / streams.max(1) as f64));
     let unanswered = drain(&world, stop).await;
-    let last = world.recorder.interval(INTERVAL);
+    // What was answered after the end is in the totals; as an interval it would be none of the run's.
+    let _ = world.recorder.interval(INTERVAL);
     let totals = world.recorder.totals();
     world.measuring.store(false, Ordering::Relaxed);
     let stopped = stop.asked.load(Ordering::Relaxed);
@@ -187,7 +199,7 @@ pub async fn drive(
         lasted,
         stopped,
         totals,
-        intervals: intervals.into_iter().chain([last].into_iter().filter(|last| last.achieved > 0.0)).collect(),
+        intervals,
         processes,
         verified,
         unanswered,
@@ -197,6 +209,7 @@ pub async fn drive(
         prepared,
         people,
         stream_kib,
+        server_stream_kib,
     })
 }
 
@@ -231,6 +244,7 @@ fn world(options: &Options, ready: Ready, bases: &[Base], api: Api) -> anyhow::R
         streams: AtomicUsize::new(0),
         entries: AtomicU64::new(0),
         measuring: AtomicBool::new(false),
+        trouble: Mutex::default(),
         stop: CancellationToken::new(),
     })
 }
@@ -249,9 +263,9 @@ async fn connect(world: &Arc<World>, holders: &TaskTracker, shown: bool, stop: &
         }
         ensure!(
             Instant::now() < until,
-            "{up} of {} live streams are up after {CONNECT_FOR:?}: {:?}",
+            "{up} of {} live streams are up after {CONNECT_FOR:?}, the last that failed: {}",
             connected.len(),
-            world.recorder.totals().failures
+            world.trouble.lock()
         );
         ensure!(!stop.asked.load(Ordering::Relaxed), "stopped while the streams were opened");
         let more = (up + CONNECTS_AT_ONCE).min(connected.len());
@@ -307,7 +321,8 @@ async fn phases(options: &Options, world: &Arc<World>, stop: &Stop) -> anyhow::R
         if let Some((_, share)) = cuts.next_if(|(at, _)| Instant::now() >= world.recorder.clock().at(*at)) {
             cut(world, share);
         }
-        if looked.elapsed() >= INTERVAL || Instant::now() >= end {
+        // A last interval that is short says little, and its rates would be far off.
+        if looked.elapsed() >= INTERVAL || (Instant::now() >= end && looked.elapsed() >= INTERVAL / 4) {
             let interval = world.recorder.interval(looked.elapsed());
             looked = Instant::now();
             processes.look(interval.at);

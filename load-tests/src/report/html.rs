@@ -67,6 +67,7 @@ fn overview(report: &Report, offered: f64, achieved: f64) -> Markup {
                 @if made > 0 { tr { td { "Prepared before: " (what) } td { (made) " in " (format!("{seconds:.1} s")) } } }
             }
             tr { td { "Live streams, entries shown on them" } td { (report.streams) ", " (report.entries) } }
+            @if let Some(kib) = report.server_stream_kib { tr { td { "Server: memory for each idle stream" } td { (format!("{kib:.1} KiB")) } } }
             tr { td { "Generator: memory for each stream" } td { (format!("{:.1} KiB", report.stream_kib)) } }
             tr { td { "Generator: cores used of allowed" } td { (format!("{:.2} of {}", generator.cores, generator.cores_allowed)) } }
             tr { td { "Generator: starts, more than 1 s late, latest" } td { (generator.started) ", " (generator.late) ", " (format!("{:.1} ms", generator.most_late_ms)) } }

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use plotters::{
-    prelude::{ChartBuilder, Color, IntoDrawingArea, LineSeries, PathElement, RGBColor, SVGBackend, WHITE},
+    prelude::{ChartBuilder, Color, IntoDrawingArea, LineSeries, PathElement, RGBColor, SVGBackend, SeriesLabelPosition, WHITE},
     style::{BLACK, IntoFont},
 };
 
@@ -45,7 +45,7 @@ fn draw(svg: &mut String, labels: (&str, &str), lines: &[Line], logarithmic: boo
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area);
-    chart.margin(8).x_label_area_size(34).y_label_area_size(64);
+    chart.margin(10).x_label_area_size(34).y_label_area_size(64);
     macro_rules! chart {
         ($values:expr) => {{
             let mut chart = chart.build_cartesian_2d(left..right, $values)?;
@@ -65,6 +65,7 @@ fn draw(svg: &mut String, labels: (&str, &str), lines: &[Line], logarithmic: boo
             }
             chart
                 .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
                 .background_style(WHITE.mix(0.8))
                 .border_style(BLACK.mix(0.2))
                 .label_font(("sans-serif", 12).into_font())

@@ -40,6 +40,8 @@ pub async fn hold(world: Arc<World>, person: usize) {
                 world.people[person].shown.lock().cut_at.get_or_insert(world.recorder.clock().now());
                 if world.measuring.load(Ordering::Relaxed) {
                     world.recorder.fail(Measure::Reconnect, failure(&status));
+                } else {
+                    *world.trouble.lock() = status.to_string();
                 }
                 if stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await.is_none() {
                     return;

@@ -169,10 +169,12 @@ pub struct World {
     pub open: AtomicUsize,
     /// Live streams that are up.
     pub streams: AtomicUsize,
-    /// Bytes of frames do not matter, entries do: how many were shown.
+    /// Entries that streams were shown.
     pub entries: AtomicU64,
     /// Deliveries count only while the run is on.
     pub measuring: AtomicBool,
+    /// Why a stream could not be opened before the run.
+    pub trouble: Mutex<String>,
     /// The end of the run.
     pub stop: CancellationToken,
 }
@@ -333,6 +335,7 @@ pub(crate) mod tests {
             streams: AtomicUsize::new(0),
             entries: AtomicU64::new(0),
             measuring: AtomicBool::new(true),
+            trouble: Mutex::default(),
             stop: CancellationToken::new(),
         }
     }

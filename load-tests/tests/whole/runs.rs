@@ -4,9 +4,11 @@ use anyhow::{Context, ensure};
 use plaza_load::{
     coordinator,
     operation::Measure,
+    peers,
+    population::prepare::prepare,
     report::Report,
     run::{Options, Stop, run},
-    scenario::Kind,
+    scenario::{Kind, Peers},
 };
 
 use crate::server::Server;
@@ -144,6 +146,39 @@ async fn two_generators_share_one_run_and_one_report() -> anyhow::Result<()> {
     ensure!(count(&one) > 50 && count(&two) > 50 && count(&report) == count(&one) + count(&two), "{}", report.summary());
     let checked = report.checked.as_ref().context("nothing was checked")?;
     ensure!(report.streams == 40 && checked.acknowledged > 200 && checked.violations == 0, "{}", report.summary());
+    server.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_only_held_tell_what_they_cost_the_server() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let mut options = server.options("idle", |scenario| {
+        scenario.seconds = 1.5;
+        scenario.population.people = 20;
+    })?;
+    options.server_pids = vec![std::process::id()];
+    let report = reported(&options).await?;
+    assert_good(&report);
+    ensure!(report.streams == 20 && report.server_stream_kib.is_some() && report.rows.is_empty(), "{}", report.summary());
+    ensure!(report.processes.len() == 2, "{:?}", report.processes.keys());
+    server.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_exchanges_its_messages_one_at_a_time() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let options = server.options("peers", |scenario| {
+        scenario.population.people = 6;
+        scenario.population.hub_friends = 3;
+        scenario.population.full_groups = 0;
+    })?;
+    let stop = Stop::default();
+    let ready = prepare(&options.target, &options.scenario.population, &options.population, false, &stop.asked).await?;
+    let figures = peers::run(&options.target, &ready, &[Peers::A], &[], &stop).await?;
+    let report = Report::of_peers(&options, &ready, figures);
+    ensure!(report.peers.len() == 4 && report.peers.values().all(|value| *value > 0.0), "{}", report.summary());
     server.stop().await;
     Ok(())
 }

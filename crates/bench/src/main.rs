@@ -4,6 +4,7 @@
 
 mod groups;
 mod latency;
+mod length;
 mod login;
 mod measure;
 mod memory;
@@ -21,9 +22,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 /// What can be measured.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "ack",
     "throughput",
+    "length",
     "sync",
     "login",
     "idle",
@@ -89,6 +91,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("throughput") {
         throughput::run(server, &mut report).await?;
+    }
+    if wanted("length") {
+        length::run(server, &mut report).await?;
     }
     if wanted("sync") {
         sync::run(server, &mut report).await?;

@@ -17,6 +17,7 @@
 pub mod conformance;
 pub mod embedded;
 pub mod fault;
+pub mod limits;
 
 use std::fmt;
 

@@ -55,11 +55,19 @@ pub(crate) struct Told<A> {
     pub(crate) announcements: Vec<A>,
 }
 
+/// How far a batch's emissions are.
+pub(crate) enum Emissions {
+    None,
+    /// Queued; resolves when they are acknowledged.
+    Sent(BoxFuture<'static, Result<(), Error>>),
+    /// To be sent when the rows are written.
+    AfterRows(Vec<(TopicPartition, Record)>),
+}
+
 /// What is written for a batch.
 pub(crate) struct Work<R> {
     pub(crate) batch: u64,
-    /// Resolves when the emissions are acknowledged; `None` without any.
-    pub(crate) emitted: Option<BoxFuture<'static, Result<(), Error>>>,
+    pub(crate) emissions: Emissions,
     pub(crate) rows: Vec<Timed<R>>,
     pub(crate) remembered: Vec<Timed<Remembered>>,
     /// As of the end of the batch; only now and then.
@@ -71,6 +79,6 @@ pub(crate) struct Work<R> {
 impl<R> Work<R> {
     /// Of a batch that changed nothing.
     pub(crate) fn empty(batch: u64) -> Self {
-        Self { batch, emitted: None, rows: Vec::new(), remembered: Vec::new(), states: Vec::new(), checkpoint: None }
+        Self { batch, emissions: Emissions::None, rows: Vec::new(), remembered: Vec::new(), states: Vec::new(), checkpoint: None }
     }
 }

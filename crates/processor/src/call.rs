@@ -1,8 +1,11 @@
 //! Calling a processor: a command is appended to the log, and the caller waits for its owner's decision.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -52,9 +55,16 @@ pub enum CallError {
 /// The calls of this process that wait for a decision. Bounded by the callers' own deadlines.
 pub struct Replies {
     instance: u64,
+    outside: Option<(SocketAddr, Arc<dyn Outlet>)>,
     observer: Option<Observer>,
     next: AtomicU64,
     waiting: [Mutex<HashMap<u64, oneshot::Sender<Outcome>>>; 16],
+}
+
+/// How replies get to other processes.
+pub trait Outlet: Send + Sync {
+    /// Sends a reply to the process at this address. Must not block; a reply that does not get there is one whose caller asks again.
+    fn send(&self, address: SocketAddr, to: ReplyTo, outcome: Outcome);
 }
 
 /// Sees replies as they are given.
@@ -71,19 +81,33 @@ impl Replies {
     /// For a process with this random number.
     #[must_use]
     pub fn new(instance: u64) -> Arc<Self> {
-        Arc::new(Self { instance, observer: None, next: AtomicU64::new(1), waiting: Default::default() })
+        Arc::new(Self::of(instance))
+    }
+
+    /// For one of several processes, which the others tell at this address.
+    #[must_use]
+    pub fn reachable(instance: u64, address: SocketAddr, outlet: Arc<dyn Outlet>) -> Arc<Self> {
+        Arc::new(Self { outside: Some((address, outlet)), ..Self::of(instance) })
+    }
+
+    fn of(instance: u64) -> Self {
+        Self { instance, outside: None, observer: None, next: AtomicU64::new(1), waiting: Default::default() }
     }
 
     /// The same, with an observer of every reply that is given, also of those that nobody waits for any more.
     #[must_use]
     pub fn observed(instance: u64, observer: impl Fn(ReplyTo, &Outcome) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { instance, observer: Some(Box::new(observer)), next: AtomicU64::new(1), waiting: Default::default() })
+        Arc::new(Self { observer: Some(Box::new(observer)), ..Self::of(instance) })
     }
 
     /// This process's number in reply addresses.
     #[must_use]
     pub fn instance(&self) -> u64 {
         self.instance
+    }
+
+    fn address(&self, call: u64) -> ReplyTo {
+        ReplyTo::new(self.instance, call, self.outside.as_ref().map(|(address, _)| *address))
     }
 
     /// Opens an address. It is closed when the guard is dropped.
@@ -94,11 +118,20 @@ impl Replies {
         (Waiting { replies: Arc::clone(self), call }, receiver)
     }
 
-    /// Gives a decision to whoever waits for it here; late, repeated and foreign ones are dropped.
+    /// Gives a decision to whoever waits for it, here or in the process that its address names.
     pub fn deliver(&self, to: ReplyTo, outcome: Outcome) {
         if let Some(observer) = &self.observer {
             observer(to, &outcome);
         }
+        if to.instance == self.instance {
+            self.deliver_here(to, outcome);
+        } else if let Some((address, (_, outlet))) = to.address().zip(self.outside.as_ref()) {
+            outlet.send(address, to, outcome);
+        }
+    }
+
+    /// Gives a decision to whoever waits for it here; late, repeated and foreign ones are dropped.
+    pub fn deliver_here(&self, to: ReplyTo, outcome: Outcome) {
         if to.instance != self.instance {
             return;
         }
@@ -153,7 +186,7 @@ impl Caller {
             caller: command.caller.to_key(),
             request: Bytes::copy_from_slice(command.request.as_bytes()),
             fingerprint: command.fingerprint,
-            reply_to: Some(ReplyTo { instance: self.replies.instance, call: waiting.call }),
+            reply_to: Some(self.replies.address(waiting.call)),
             origin: None,
             payload: command.payload,
         };

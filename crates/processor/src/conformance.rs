@@ -8,7 +8,8 @@ use crate::{Checkpoint, IdKey, Key, Mark, Position, Remembered, StateRow, StateW
 const ONE: &str = "one";
 const TWO: &str = "two";
 
-/// Expands to one test for each case. `$open` is a function that gives a fresh store, and what keeps it alive.
+/// Expands to one test for each case, the same for every store. `$open` is an async function that gives a fresh store and what keeps it alive,
+/// or `None` for one that cannot be had here.
 ///
 /// ```ignore
 /// plaza_processor::store_conformance!(Row, open);
@@ -29,7 +30,7 @@ macro_rules! store_conformance {
     (@ $row:ty, $open:path: $($case:ident,)*) => {
         $(#[tokio::test]
         async fn $case() {
-            let (store, _alive) = $open();
+            let Some((store, _alive)) = $open().await else { return };
             $crate::conformance::$case::<$row>(&store).await;
         })*
     };

@@ -1,6 +1,6 @@
 //! Deciding: batch after batch, each record in log order, in memory. Everything that follows is handed on as of the end of the batch.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use plaza_event_log::{Error, Producer, Reader, Stored};
 use tokio::{
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Checkpoint, Effects, Key, Machine, Position, ReplyWhen, StateWrite,
     apply::internal,
-    batch::{Effected, Told, Work},
+    batch::{Effected, Emissions, Told, Work},
     item::{self, Item, Read},
     marks::Marks,
     partition::{GivenUp, Partition},
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct Decider<'a, M: Machine> {
     pub(crate) partition: &'a Partition<M>,
     pub(crate) reader: Box<dyn Reader>,
-    pub(crate) producer: Box<dyn Producer>,
+    pub(crate) producer: Arc<dyn Producer>,
     pub(crate) out: Out<M>,
     /// A record that made `apply` panic: decided alone, and parked if it panics again.
     pub(crate) suspect: Option<u64>,
@@ -58,14 +58,14 @@ impl<'a, M: Machine> Decider<'a, M> {
     pub(crate) fn new(
         partition: &'a Partition<M>,
         checkpoint: Checkpoint,
-        reader: Box<dyn Reader>,
+        (reader, producer): (Box<dyn Reader>, Arc<dyn Producer>),
         suspect: Option<u64>,
         out: Out<M>,
     ) -> Self {
         Self {
             partition,
             reader,
-            producer: partition.deps.log.producer(),
+            producer,
             out,
             suspect,
             backlog: VecDeque::new(),
@@ -225,7 +225,11 @@ impl<'a, M: Machine> Decider<'a, M> {
         metrics.skipped(effected.skipped);
         metrics.duplicates(effected.duplicates);
         self.partition.progress.is_at(self.next.offset, self.backlog.front().map(|record| record.appended));
-        let emitted = (!effected.emissions.is_empty()).then(|| self.producer.send(effected.emissions));
+        let emissions = match effected.emissions {
+            none if none.is_empty() => Emissions::None,
+            emissions if M::ROWS_FIRST => Emissions::AfterRows(emissions),
+            emissions => Emissions::Sent(self.producer.send(emissions)),
+        };
         self.since_checkpoint += effected.records;
         let (states, checkpoint) =
             if self.is_checkpoint_due() { (self.state_writes(), Some(self.checkpoint())) } else { (Vec::new(), None) };
@@ -240,7 +244,7 @@ impl<'a, M: Machine> Decider<'a, M> {
         if !effected.when_written.is_empty() {
             self.partition.when_written.add(batch, effected.when_written);
         }
-        let work = Work { batch, emitted, rows: effected.rows, remembered: effected.remembered, states, checkpoint };
+        let work = Work { batch, emissions, rows: effected.rows, remembered: effected.remembered, states, checkpoint };
         (tells.then_some(Told { batch, replies, announcements }), work)
     }
 

@@ -4,14 +4,16 @@
 //! | keyspace | key | value |
 //! | --- | --- | --- |
 //! | `<name>.states` | machine, 0, key, `h` or `c` | hot part with `applied`, or cold part; last write wins |
-//! | `<name>.checkpoints` | machine, 0, partition | `CheckpointRow`; last write wins |
-//! | `<name>.requests` | machine, 0, request, caller, deciding key | `RequestRow`, only ever written the same |
+//! | `<name>.checkpoints` | machine, 0, partition | where its owner begins; last write wins |
+//! | `<name>.requests` | machine, 0, request, caller, deciding key | what was decided, only ever written the same |
 
 use bytes::Bytes;
 use plaza_embedded_db::{Batch, Db, Error, Keyspace};
-use prost::Message;
 
-use crate::{Checkpoint, IdKey, Key, Mark, Position, Remembered, StateRow, StateWrite, StoreError, Timed};
+use crate::{
+    Checkpoint, IdKey, Key, Remembered, StateRow, StateWrite, StoreError, Timed,
+    stored::{self, NOBODY},
+};
 
 const HOT: u8 = b'h';
 const COLD: u8 = b'c';
@@ -23,48 +25,6 @@ pub struct StateTables {
     states: Keyspace,
     checkpoints: Keyspace,
     requests: Keyspace,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct HotRow {
-    #[prost(message, optional, tag = "1")]
-    applied: Option<Position>,
-    #[prost(uint64, tag = "2")]
-    applied_time: u64,
-    #[prost(bytes = "bytes", tag = "3")]
-    hot: Bytes,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct CheckpointRow {
-    #[prost(message, optional, tag = "1")]
-    next: Option<Position>,
-    #[prost(uint64, tag = "2")]
-    last_time: u64,
-    #[prost(message, repeated, tag = "3")]
-    marks: Vec<MarkRow>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct MarkRow {
-    #[prost(string, tag = "1")]
-    topic: String,
-    #[prost(uint32, tag = "2")]
-    partition: u32,
-    #[prost(message, optional, tag = "3")]
-    position: Option<Position>,
-    #[prost(uint32, tag = "4")]
-    index: u32,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RequestRow {
-    #[prost(message, optional, tag = "1")]
-    position: Option<Position>,
-    #[prost(fixed64, tag = "2")]
-    fingerprint: u64,
-    #[prost(bytes = "bytes", tag = "3")]
-    outcome: Bytes,
 }
 
 impl StateTables {
@@ -84,7 +44,7 @@ impl StateTables {
     pub async fn checkpoint(&self, machine: &'static str, partition: u32) -> Result<Option<Checkpoint>, StoreError> {
         let key = key(machine, &[&partition.to_be_bytes()]);
         let row = self.checkpoints.get_at(&key).map_err(|error| failed(&error))?;
-        row.map(|(_, row)| Ok(CheckpointRow::decode(row).map_err(malformed)?.into())).transpose()
+        row.map(|(_, row)| stored::read_checkpoint(row)).transpose()
     }
 
     /// As [`crate::Store::write_checkpoint`].
@@ -94,7 +54,7 @@ impl StateTables {
     pub async fn write_checkpoint(&self, machine: &'static str, partition: u32, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let mut batch = Batch::new();
         let key = key(machine, &[&partition.to_be_bytes()]);
-        batch.upsert_at(&self.checkpoints, key, checkpoint.last_time, CheckpointRow::from(checkpoint).encode_to_vec());
+        batch.upsert_at(&self.checkpoints, key, checkpoint.last_time, stored::checkpoint(checkpoint));
         self.write(batch).await
     }
 
@@ -115,8 +75,7 @@ impl StateTables {
             let cold = read(COLD)?.map_or_else(Bytes::new, |(_, cold)| cold);
             let after = if cold.is_empty() { None } else { read(HOT)? };
             if after.as_ref().is_none_or(|(now, _)| *now == time) {
-                let HotRow { applied, applied_time, hot } = HotRow::decode(row).map_err(malformed)?;
-                return Ok(Some(StateRow { applied: applied.unwrap_or_default(), applied_time, hot, cold }));
+                return stored::read_state(row, cold).map(Some);
             }
             before = after;
         }
@@ -129,8 +88,7 @@ impl StateTables {
     pub async fn write_states(&self, machine: &'static str, states: &[StateWrite]) -> Result<(), StoreError> {
         let mut batch = Batch::new();
         for StateWrite { key: state, time, row, cold } in states {
-            let hot = HotRow { applied: Some(row.applied), applied_time: row.applied_time, hot: row.hot.clone() };
-            batch.upsert_at(&self.states, key(machine, &[&state.0, &[HOT]]), *time, hot.encode_to_vec());
+            batch.upsert_at(&self.states, key(machine, &[&state.0, &[HOT]]), *time, stored::hot(row));
             if let Some(cold) = cold {
                 batch.upsert_at(&self.states, key(machine, &[&state.0, &[COLD]]), *time, cold);
             }
@@ -145,8 +103,7 @@ impl StateTables {
     pub async fn remembered(&self, machine: &'static str, ids: &[IdKey]) -> Result<Vec<Option<Remembered>>, StoreError> {
         let read = |id: &IdKey| {
             let Some(row) = self.requests.get(&request_key(machine, id)).map_err(|error| failed(&error))? else { return Ok(None) };
-            let RequestRow { position, fingerprint, outcome } = RequestRow::decode(row).map_err(malformed)?;
-            Ok(Some(Remembered { id: id.clone(), position: position.unwrap_or_default(), fingerprint, outcome }))
+            stored::read_remembered(id, row).map(Some)
         };
         ids.iter().map(read).collect()
     }
@@ -164,9 +121,8 @@ impl StateTables {
         mut put: impl FnMut(&mut Batch, &Timed<R>),
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        for Timed { row: Remembered { id, position, fingerprint, outcome }, .. } in remembered {
-            let row = RequestRow { position: Some(*position), fingerprint: *fingerprint, outcome: outcome.clone() };
-            batch.insert(&self.requests, request_key(machine, id), row.encode_to_vec());
+        for Timed { row, .. } in remembered {
+            batch.insert(&self.requests, request_key(machine, &row.id), stored::remembered(row));
         }
         for row in rows.iter().rev() {
             put(&mut batch, row);
@@ -178,31 +134,6 @@ impl StateTables {
         self.db.ready().await;
         let position = self.db.enqueue(batch);
         self.db.visible(position).await.map_err(|error| failed(&error))
-    }
-}
-
-impl From<CheckpointRow> for Checkpoint {
-    fn from(row: CheckpointRow) -> Self {
-        let mark = |mark: MarkRow| Mark {
-            topic: mark.topic,
-            partition: mark.partition,
-            position: mark.position.unwrap_or_default(),
-            index: mark.index,
-        };
-        Self { next: row.next.unwrap_or_default(), last_time: row.last_time, marks: row.marks.into_iter().map(mark).collect() }
-    }
-}
-
-impl From<&Checkpoint> for CheckpointRow {
-    fn from(checkpoint: &Checkpoint) -> Self {
-        let mark = |mark: &Mark| MarkRow {
-            topic: mark.topic.clone(),
-            partition: mark.partition,
-            position: Some(mark.position),
-            index: mark.index,
-        };
-        let marks = checkpoint.marks.iter().map(mark).collect();
-        Self { next: Some(checkpoint.next), last_time: checkpoint.last_time, marks }
     }
 }
 
@@ -277,16 +208,11 @@ fn key(machine: &'static str, parts: &[&[u8]]) -> Vec<u8> {
 /// Request and caller have 16 bytes each, so the deciding key begins where they end. The request comes first because it begins with its time:
 /// rows come nearly in the order of their keys, which makes placing them and merging their tables cheap.
 fn request_key(machine: &'static str, id: &IdKey) -> Vec<u8> {
-    let nobody = [0; 16];
-    let caller = if id.caller.is_empty() { &nobody[..] } else { &id.caller };
+    let caller = if id.caller.is_empty() { &NOBODY[..] } else { &id.caller };
     key(machine, &[&id.request, caller, &id.key.0])
 }
 
 fn failed(error: &Error) -> StoreError {
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     StoreError { message: format!("{error}{source}") }
-}
-
-fn malformed(error: prost::DecodeError) -> StoreError {
-    StoreError { message: format!("malformed row: {error}") }
 }

@@ -1,5 +1,7 @@
 //! What every record of a processed topic is wrapped in.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 use bytes::Bytes;
 
 /// The value of a record: who asks, by when, where the answer goes, where it came from, and the payload of the topic.
@@ -43,6 +45,50 @@ pub struct ReplyTo {
     /// Which of its calls.
     #[prost(uint64, tag = "2")]
     pub call: u64,
+    /// Where the process can be told, the upper half of an address of IP version 6; one of version 4 is mapped.
+    #[prost(fixed64, tag = "3")]
+    pub address_high: u64,
+    /// The lower half.
+    #[prost(fixed64, tag = "4")]
+    pub address_low: u64,
+    /// 0 where there is no other process.
+    #[prost(uint32, tag = "5")]
+    pub port: u32,
+}
+
+impl ReplyTo {
+    /// A call of a process that can be told at this address, or only by itself.
+    #[must_use]
+    pub fn new(instance: u64, call: u64, address: Option<SocketAddr>) -> Self {
+        let Some(address) = address else { return Self { instance, call, ..Self::default() } };
+        let bits = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits(),
+        };
+        Self { instance, call, address_high: (bits >> 64) as u64, address_low: bits as u64, port: address.port().into() }
+    }
+
+    /// Where the process can be told by others.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let port = u16::try_from(self.port).ok().filter(|port| *port != 0)?;
+        let ip = Ipv6Addr::from_bits(u128::from(self.address_high) << 64 | u128::from(self.address_low));
+        Some(SocketAddr::new(ip.to_canonical(), port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_both_versions_come_back() {
+        for address in ["127.0.0.1:7710", "10.1.2.3:65535", "[::1]:1", "[2001:db8::ff00:42:8329]:7710"] {
+            let address: SocketAddr = address.parse().expect("an address");
+            assert_eq!(ReplyTo::new(1, 2, Some(address)).address(), Some(address));
+        }
+        assert_eq!(ReplyTo::new(1, 2, None).address(), None);
+    }
 }
 
 /// The record an emission comes from, and its place among that record's emissions.

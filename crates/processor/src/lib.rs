@@ -23,6 +23,8 @@ mod batch;
 pub mod call;
 pub mod config;
 pub mod conformance;
+#[cfg(feature = "cql")]
+pub mod cql;
 mod decide;
 mod delivery;
 pub mod embedded;
@@ -44,13 +46,14 @@ mod remembered;
 mod retry;
 mod states;
 pub mod store;
+mod stored;
 mod tell;
 mod trace;
 mod verdict;
 mod write;
 mod write_time;
 
-pub use call::{CallError, Caller, Command, Replies};
+pub use call::{CallError, Caller, Command, Outlet, Replies};
 pub use config::Config;
 pub use envelope::{Envelope, Origin, ReplyTo};
 pub use host::{Host, HostDeps};

@@ -53,6 +53,9 @@ pub trait Machine: Send + Sync + 'static {
     const TOPIC: Topic;
     /// The rules it knows; a record stamped with another number makes the owner give the partition up.
     const RULES: RangeInclusive<u32> = 1..=1;
+    /// Whether whoever hears of an emission can read the rows that came with it: emissions are then appended once the rows are written, which
+    /// costs the time of a write on the way. For machines whose emissions make others read.
+    const ROWS_FIRST: bool = false;
 
     /// The keys a record touches, in an order that is a function of the record. The first one decides a command and remembers its request id.
     /// All of them belong to the record's partition. An empty list is a record that concerns nobody.

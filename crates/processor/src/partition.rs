@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use plaza_event_log::{Error, Reader, Topic, TopicPartition};
+use plaza_event_log::{Error, Producer, Reader, Topic, TopicPartition};
 use plaza_telemetry::ProcessorMetrics;
 use tokio::{
     sync::{mpsc, watch},
@@ -89,8 +89,11 @@ impl<M: Machine> Partition<M> {
         let (tell, told) = mpsc::channel(in_flight);
         let (write, work) = mpsc::channel(in_flight);
         let (written_to, written) = watch::channel(0);
-        let decider = Decider::new(self, checkpoint, reader, suspect, Out { tell, write, written });
-        let owned = async { tokio::try_join!(decider.run(stop), tell::run(self, told), write::run(self, work, written_to)).map(|_| ()) };
+        let producer: Arc<dyn Producer> = self.deps.log.producer().into();
+        let decider = Decider::new(self, checkpoint, (reader, Arc::clone(&producer)), suspect, Out { tell, write, written });
+        let owned = async {
+            tokio::try_join!(decider.run(stop), tell::run(self, told), write::run(self, &*producer, work, written_to)).map(|_| ())
+        };
         tokio::select! {
             biased;
             ended = owned => ended,

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use plaza_event_log::{Assignment, Error, EventLog, Record, Stored, Topic, TopicPartition};
+use plaza_event_log::{Assignment, Assignments, Error, EventLog, Record, Stored, Topic, TopicPartition};
 use plaza_runtime::{CancellationToken, Stage, Supervisor};
 
 use crate::{Checkpoint, Origin, Position, Store, StoreError};
@@ -66,7 +66,8 @@ impl<R: Relay> Relaying<R> {
     pub async fn run(self) -> anyhow::Result<()> {
         let relaying = Arc::new(self);
         let stopping = relaying.supervisor.stopping(Stage::Consumers);
-        let mut assignments = relaying.log.assignments(R::NAME, R::TOPIC).await?;
+        let Some(joined) = stopping.run_until_cancelled(relaying.join()).await else { return Ok(()) };
+        let mut assignments = joined?;
         let mut following: HashMap<u32, CancellationToken> = HashMap::new();
         while let Some(change) = stopping.run_until_cancelled(assignments.next()).await {
             match change? {
@@ -86,6 +87,16 @@ impl<R: Relay> Relaying<R> {
             }
         }
         Ok(())
+    }
+
+    async fn join(&self) -> Result<Box<dyn Assignments>, Error> {
+        loop {
+            match self.log.assignments(R::NAME, R::TOPIC).await {
+                Err(Error::Unavailable(reason)) => tracing::warn!(reason, relay = R::NAME, "relay joins again"),
+                joined => return joined,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     async fn follow(&self, partition: u32) -> anyhow::Result<()> {

@@ -20,13 +20,14 @@ pub(crate) struct Known {
 
 impl Known {
     /// What a stored row says, if it is history for the record at `position`: a row written by that record itself, or by a later one that
-    /// another owner has decided already, is not.
+    /// another owner has decided already, is not. Its id may have been written before its other rows, by an owner that is no more: whoever
+    /// asks again waits until they are.
     pub(crate) fn from_history(row: Remembered, position: Position) -> Result<Option<Self>, prost::DecodeError> {
         if row.position >= position && !mistake!(IdRowWithoutPosition) {
             return Ok(None);
         }
         let outcome = prost::Message::decode(row.outcome)?;
-        Ok(Some(Self { fingerprint: row.fingerprint, outcome, when: ReplyWhen::Decided }))
+        Ok(Some(Self { fingerprint: row.fingerprint, outcome, when: ReplyWhen::Written }))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writing what was decided, in the order that makes a crash harmless: rows and emissions, then the states that say so, then the checkpoint.
 //! One batch after the other, so a state is written only after the same key's state before it was acknowledged.
 
-use futures::future::{OptionFuture, try_join};
+use futures::future::try_join;
+use plaza_event_log::Producer;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -9,7 +10,7 @@ use tokio::{
 
 use crate::{
     Checkpoint, Machine, Remembered, StateWrite, Timed,
-    batch::Work,
+    batch::{Emissions, Work},
     partition::{GivenUp, Partition},
     retry::until_done,
 };
@@ -17,6 +18,7 @@ use crate::{
 /// Until there are no more batches. `written` is the last batch that is written whole.
 pub(crate) async fn run<M: Machine>(
     partition: &Partition<M>,
+    producer: &dyn Producer,
     mut batches: mpsc::Receiver<Work<M::Row>>,
     written: watch::Sender<u64>,
 ) -> Result<(), GivenUp> {
@@ -34,12 +36,21 @@ pub(crate) async fn run<M: Machine>(
         {
             write_checkpoint(partition, checkpoint.clone()).await;
         }
-        let rows = async {
-            write_rows(partition, &work.rows, &work.remembered).await;
-            Ok(())
-        };
-        let emissions = async { OptionFuture::from(work.emitted).await.unwrap_or(Ok(())).map_err(GivenUp::Log) };
-        try_join(rows, emissions).await?;
+        let rows = write_rows(partition, &work.rows, &work.remembered);
+        match work.emissions {
+            Emissions::None => rows.await,
+            Emissions::Sent(acknowledged) => {
+                let rows = async {
+                    rows.await;
+                    Ok(())
+                };
+                try_join(rows, acknowledged).await.map_err(GivenUp::Log)?;
+            }
+            Emissions::AfterRows(emissions) => {
+                rows.await;
+                producer.send(emissions).await.map_err(GivenUp::Log)?;
+            }
+        }
         write_states(partition, &work.states).await;
         partition.metrics.written(began.elapsed());
         written.send_replace(work.batch);

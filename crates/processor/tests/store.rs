@@ -22,15 +22,19 @@ fn open() -> (Embedded, TempDir) {
 }
 
 mod plain {
-    plaza_processor::store_conformance!((), super::open);
+    async fn open() -> Option<(super::Embedded, super::TempDir)> {
+        Some(super::open())
+    }
+
+    plaza_processor::store_conformance!((), open);
 }
 
 mod with_late_writes {
     use super::*;
 
-    fn open() -> (Faulty<()>, TempDir) {
+    async fn open() -> Option<(Faulty<()>, TempDir)> {
         let (inner, folder) = super::open();
-        (Faulty::new(Arc::new(inner), Rng::seeded(7), Odds { before: 0, after: 0, late: 1000 }), folder)
+        Some((Faulty::new(Arc::new(inner), Rng::seeded(7), Odds { before: 0, after: 0, late: 1000 }), folder))
     }
 
     plaza_processor::store_conformance!((), open);

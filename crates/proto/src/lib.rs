@@ -18,4 +18,4 @@ macro_rules! packages {
         }
     )* };
 }
-packages!(accounts chat common gateway graph moments options);
+packages!(accounts chat common gateway graph internal moments options);

@@ -1,5 +1,5 @@
 //! What every gRPC service and caller needs: who calls ([`identity`]), until when ([`deadline`]), what went wrong ([`error`]), where a list
-//! goes on ([`page`]), how services reach each other ([`Peer`], [`values`]), and what is done around every call ([`stack()`]). It knows no
+//! goes on ([`page`]), how services reach each other ([`Peer`], [`remote`], [`values`]), and what is done around every call ([`stack()`]). It knows no
 //! service.
 
 pub mod deadline;
@@ -8,6 +8,7 @@ pub mod identity;
 pub mod metadata;
 pub mod page;
 mod peer;
+pub mod remote;
 mod stack;
 pub mod values;
 

@@ -1,5 +1,5 @@
 //! How one service calls another: as a generated client over a [`Peer`]. In one process that is a plain call of the other's routes, which
-//! enforce the deadline themselves; caller and callee cannot tell the difference from a channel.
+//! enforce the deadline themselves; caller and callee cannot tell the difference from a channel to [another process](crate::remote).
 
 use std::{
     convert::Infallible,
@@ -15,7 +15,10 @@ use plaza_types::Reason;
 use tonic::{Status, body::Body, service::Routes};
 use tower::Service;
 
-use crate::{ApiError, deadline};
+use crate::{
+    ApiError, deadline,
+    remote::{Fleet, Instance, Instances, Source},
+};
 
 /// A service as others reach it. Cheap to clone.
 #[derive(Clone)]
@@ -24,7 +27,20 @@ pub struct Peer(Kind);
 #[derive(Clone)]
 enum Kind {
     InProcess(Routes),
+    Remote(Arc<Instances>),
+    Instance(Instance),
     Slot(Arc<OnceLock<Peer>>),
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.bound() {
+            Some(Kind::InProcess(_)) => "Peer(in process)",
+            Some(Kind::Remote(_)) => "Peer(remote)",
+            Some(Kind::Instance(_)) => "Peer(instance)",
+            Some(Kind::Slot(_)) | None => "Peer(not bound)",
+        })
+    }
 }
 
 impl Peer {
@@ -48,10 +64,28 @@ impl Peer {
         }
     }
 
-    fn routes(&self) -> Option<&Routes> {
+    pub(crate) fn remote(instances: Arc<Instances>) -> Self {
+        Self(Kind::Remote(instances))
+    }
+
+    pub(crate) fn instance(instance: Instance) -> Self {
+        Self(Kind::Instance(instance))
+    }
+
+    /// Every instance of the service by itself.
+    #[must_use]
+    pub fn fleet(&self) -> Fleet {
+        Fleet(match self.bound() {
+            Some(Kind::Remote(instances)) => Source::Instances { changes: instances.follow(), told: false },
+            _ => Source::Here(Some(self.clone())),
+        })
+    }
+
+    /// What a slot leads to.
+    fn bound(&self) -> Option<&Kind> {
         match &self.0 {
-            Kind::InProcess(routes) => Some(routes),
-            Kind::Slot(slot) => slot.get()?.routes(),
+            Kind::Slot(slot) => slot.get()?.bound(),
+            kind => Some(kind),
         }
     }
 }
@@ -66,13 +100,18 @@ impl Service<Request<Body>> for Peer {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(routes) = self.routes() else {
+        let Some(kind) = self.bound() else {
             let error = ApiError::new(Reason::Unavailable, "the service is starting").retry_after(Duration::from_millis(100));
             return std::future::ready(Ok(Status::from(error).into_http())).boxed();
         };
         deadline::propagate(request.headers_mut());
         propagation::inject(request.headers_mut());
-        // Routes are always ready and their call only clones what it needs.
-        routes.clone().call(request).boxed()
+        match kind.clone() {
+            // Routes are always ready and their call only clones what it needs.
+            Kind::InProcess(mut routes) => routes.call(request).boxed(),
+            Kind::Remote(instances) => async move { Ok(instances.call(request).await) }.boxed(),
+            Kind::Instance(instance) => async move { Ok(instance.call(request).await) }.boxed(),
+            Kind::Slot(_) => unreachable!("bound leads to no slot"),
+        }
     }
 }

@@ -43,7 +43,7 @@ impl LiveService for Echo {
                 }
                 _ => Err(Status::aborted("as asked")),
             };
-            Ok(LinkResponse { told: request?.asks.into_iter().map(told).collect::<Result<_, _>>()? })
+            Ok(LinkResponse { told: request?.asks.into_iter().map(told).collect::<Result<_, _>>()?, owned: None })
         });
         Ok(values::response(told))
     }

@@ -97,6 +97,12 @@ impl Crowd {
         let _ = timeout(Duration::from_secs(20), acknowledged.wait_for(|count| *count >= until)).await;
     }
 
+    /// Sends acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        *self.acknowledged.borrow()
+    }
+
     async fn device(&self, user: usize, device: usize) -> anyhow::Result<Account> {
         if device == 0 {
             return Ok(self.users[user].clone());

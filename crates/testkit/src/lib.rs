@@ -1,7 +1,9 @@
-//! What tests and load tests share: the checker and its histories, a server as a child process, and
-//! clients: single people, and a crowd that records a history. Never linked into the server.
+//! What tests and load tests share: the checker and its histories, a server as a child process, and clients: single people, circles of
+//! Moments, a crowd that records a history; and where real servers are. Never linked into the server.
 
+pub mod circle;
 pub mod crowd;
+pub mod external;
 pub mod people;
 pub mod raw;
 pub mod replay;

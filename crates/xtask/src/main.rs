@@ -2,7 +2,10 @@
 //! into the server.
 
 mod check;
+mod cluster;
 mod command;
+mod external;
+mod faults;
 mod proto;
 mod test;
 
@@ -26,6 +29,16 @@ enum Arguments {
         /// Passed on: names of the parts to run, all without.
         #[arg(trailing_var_arg = true)]
         parts: Vec<String>,
+    },
+    /// A real Kafka and a real CQL server on loopback, for tests.
+    Cluster {
+        #[command(subcommand)]
+        what: cluster::Command,
+    },
+    /// Breaks a real cluster under load and judges what its clients were told.
+    Faults {
+        #[command(flatten)]
+        options: faults::Options,
     },
     /// Simulates processors, log and store under faults.
     Sim {
@@ -61,6 +74,8 @@ fn main() -> anyhow::Result<()> {
             arguments.extend(parts.iter().map(String::as_str));
             command::run(&root, "cargo", &arguments, &[])
         }
+        Arguments::Cluster { what } => cluster::run(&root, &what),
+        Arguments::Faults { options } => faults::run(&root, &options),
         Arguments::Sim { what: Sim::Replay { seed } } => sim(&root, ("PLAZA_SIM_SEED", seed.to_string())),
         Arguments::Sim { what: Sim::Range { from, to } } => sim(&root, ("PLAZA_SIM_SEEDS", format!("{from}..{to}"))),
     }

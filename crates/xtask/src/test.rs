@@ -4,38 +4,63 @@ use std::{path::Path, time::Instant};
 
 use anyhow::Context;
 
-use crate::{check, command, proto};
+use crate::{check, command, external::External, faults, proto};
 
-type Step = (&'static str, fn(&Path) -> anyhow::Result<()>);
+type Step = (&'static str, fn(&Path, &mut External) -> anyhow::Result<()>);
 
-const STEPS: [Step; 8] = [
-    ("lockfile", |root| {
+/// The steps that may use real servers.
+const TESTS: &str = "tests";
+const FAULTS: &str = "faults";
+
+const STEPS: [Step; 9] = [
+    ("lockfile", |root, _| {
         let resolved = command::output(root, "cargo", &["metadata", "--locked", "--quiet", "--format-version", "1"]);
         resolved.map(drop).context("Cargo.lock does not fit the manifests")
     }),
-    ("format", |root| command::run(root, "cargo", &["fmt", "--all", "--check"], &[])),
-    ("check", check::run),
-    ("proto", proto::run),
-    ("lint", |root| {
+    ("format", |root, _| command::run(root, "cargo", &["fmt", "--all", "--check"], &[])),
+    ("check", |root, _| check::run(root)),
+    ("proto", |root, _| proto::run(root)),
+    ("lint", |root, _| {
         let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         command::run(root, "cargo", &arguments, &[])
     }),
-    ("docs", |root| {
+    ("docs", |root, _| {
         let arguments = ["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"];
         command::run(root, "cargo", &arguments, &[("RUSTDOCFLAGS", "--deny warnings")])
     }),
-    ("tests", |root| command::run(root, "cargo", &["test", "--workspace"], &[])),
-    ("mistakes", |root| {
+    (TESTS, |root, external| {
+        let variables = external.ready()?;
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        command::run(root, "cargo", &["test", "--workspace"], &variables)
+    }),
+    (FAULTS, |root, external| {
+        let variables = external.ready()?;
+        if external.has_both() {
+            command::run(root, "cargo", &["build", "--quiet", "--package", "plaza", "--package", "plaza-faults"], &[])?;
+            faults::suite(root, "debug", true, &[], &variables)?;
+        } else {
+            let skipped = "the fault suite takes Kafka and Cassandra";
+            anyhow::ensure!(std::env::var("PLAZA_TEST_EXTERNAL").as_deref() != Ok("require"), skipped);
+            println!("SKIP {skipped}");
+        }
+        external.stop();
+        Ok(())
+    }),
+    ("mistakes", |root, _| {
         let arguments = ["test", "--package", "plaza-processor", "--features", "mistakes", "--test", "sim"];
         command::run(root, "cargo", &arguments, &[])
     }),
 ];
 
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
-    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))) {
+    let steps: Vec<_> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))).collect();
+    // They start while the steps before are at work.
+    let mut external =
+        if steps.iter().any(|(name, _)| [TESTS, FAULTS].contains(name)) { External::start(root)? } else { External::default() };
+    for (name, step) in steps {
         println!("== {name}");
         let started = Instant::now();
-        step(root)?;
+        step(root, &mut external)?;
         println!("== {name}: good after {} s", started.elapsed().as_secs());
     }
     Ok(())

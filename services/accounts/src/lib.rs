@@ -20,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 pub use passwords::Config as PasswordConfig;
-pub use store::embedded::Embedded;
+pub use store::{
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 
 use crate::{api::Api, events::Publisher, metrics::Metrics, passwords::Passwords, service::Accounts, store::Store, tokens::Issuer};
 

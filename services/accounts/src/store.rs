@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod embedded;
 pub mod fault;
 mod rows;
+pub mod scylla;
 
 /// Why the store did not do it.
 #[derive(Debug, Clone, thiserror::Error)]

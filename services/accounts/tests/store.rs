@@ -1,4 +1,4 @@
-//! The embedded store keeps the contract, and what it made durable outlives it.
+//! Both stores keep the contract, and what the embedded one made durable outlives it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,30 @@ async fn embedded() -> (Arc<dyn Store>, TempDir) {
     (Arc::new(Embedded::open(&db).expect("keyspaces")), folder)
 }
 
-plaza_accounts::accounts_store_conformance!(embedded);
+mod in_the_process {
+    use super::*;
+
+    async fn open() -> Option<(Arc<dyn Store>, TempDir)> {
+        Some(embedded().await)
+    }
+
+    plaza_accounts::accounts_store_conformance!(open);
+}
+
+mod on_a_cluster {
+    use plaza_accounts::{MIGRATIONS, Scylla};
+    use plaza_scylla_kit::testing::{Lease, lease};
+
+    use super::*;
+
+    async fn open() -> Option<(Arc<dyn Store>, Lease)> {
+        let lease = lease(&plaza_testkit::external::cql()?, &[MIGRATIONS]).await;
+        let store = Scylla::open(&lease.session).await.expect("opened");
+        Some((Arc::new(store), lease))
+    }
+
+    plaza_accounts::accounts_store_conformance!(open);
+}
 
 #[tokio::test]
 async fn what_is_durable_is_there_after_a_restart() {

@@ -143,8 +143,12 @@ impl Commands {
 
     /// What somebody is told who is not in a conversation: whoever never was learns nothing of it.
     pub(crate) async fn outside(&self, user: UserId, conversation: ConversationId) -> Result<ApiError, ApiError> {
-        let was_in = conversation.kind() == ConversationKind::Group && self.member(user, conversation).await.is_ok();
         let error = ApiError::not_found("conversation");
+        if conversation.kind() != ConversationKind::Group {
+            return Ok(error);
+        }
+        // A store that does not answer must not make somebody a stranger.
+        let was_in = self.reader.store().member(user, conversation).await.map_err(store)?.is_some();
         Ok(if was_in { ApiError::new(Reason::NotAMember, "no longer a member of the group") } else { error })
     }
 
@@ -231,6 +235,6 @@ fn decided(outcome: Result<Outcome, CallError>) -> Result<Bytes, ApiError> {
 
 /// A store that does not answer.
 pub(crate) fn store(error: plaza_processor::StoreError) -> ApiError {
-    tracing::error!(%error, "chat store cannot be read");
+    tracing::warn!(%error, "chat store cannot be read");
     ApiError::unavailable(BUSY)
 }

@@ -25,7 +25,10 @@ use plaza_types::limits;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
-pub use store::embedded::Embedded;
+pub use store::{
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 
 use crate::{
     api::Api,
@@ -103,8 +106,9 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let Deps { store, log, replies, peers, clock, rng, supervisor, page_tokens, processors } = deps;
     let inbox_partitions = log.partitions(INBOX);
     anyhow::ensure!(inbox_partitions > 0, "the log has no topic {}", INBOX.0);
-    let reader = Arc::new(Reader::new(Arc::clone(&store), config.cache_bytes));
     let sessions = Arc::new(Sessions::new(inbox_partitions));
+    let reader = Reader::new(Arc::clone(&store), config.cache_bytes).among(Arc::clone(&sessions), clock.clone());
+    let reader = Arc::new(reader);
     let conversations = HostDeps {
         log: Arc::clone(&log),
         store: Arc::clone(&store) as Arc<_>,
@@ -117,7 +121,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
         log: Arc::clone(&log),
         store: Arc::clone(&store) as Arc<_>,
         replies: Arc::clone(&replies),
-        announce: Some(Arc::new(Announcements { sessions: Arc::clone(&sessions), reader: Arc::clone(&reader) })),
+        announce: Some(Arc::new(Announcements { sessions: Arc::clone(&sessions), reader: Arc::clone(&reader), clock: clock.clone() })),
         supervisor: supervisor.clone(),
         config: processors,
     };

@@ -15,7 +15,7 @@ use plaza_proto::chat::v1::{
     live_service_server::LiveService, told::Told,
 };
 use plaza_rpc::{ApiError, deadline, values};
-use plaza_runtime::{CancellationToken, Group, Stage, Supervisor};
+use plaza_runtime::{CancellationToken, Clock, Group, Stage, Supervisor};
 use plaza_types::UserId;
 use prost::Message as _;
 use tokio::sync::Semaphore;
@@ -109,6 +109,7 @@ impl Drop for Reading {
 pub(crate) struct Announcements {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) reader: Arc<Reader>,
+    pub(crate) clock: Clock,
 }
 
 impl Announce<Announcement> for Announcements {
@@ -134,7 +135,9 @@ impl Announce<Announcement> for Announcements {
         }
     }
 
-    fn assigned(&self, _: u32) {}
+    fn assigned(&self, partition: u32) {
+        self.sessions.assigned(partition, self.clock.now_micros());
+    }
 
     fn revoked(&self, partition: u32) {
         self.sessions.revoked(partition);
@@ -166,9 +169,14 @@ impl Link {
         let outgoing = Arc::clone(&self.outgoing);
         let mut closed = pin!(outgoing.closed());
         let mut asked = FuturesUnordered::new();
+        let sessions = Arc::clone(&self.shared.sessions);
+        let mut ownership = sessions.ownership();
+        outgoing.owned(sessions.owned(&ownership.borrow_and_update()));
         loop {
             tokio::select! {
                 () = &mut closed => break,
+                // The sender lives as long as the sessions do.
+                Ok(()) = ownership.changed() => outgoing.owned(sessions.owned(&ownership.borrow_and_update())),
                 Some(done) = asked.next(), if !asked.is_empty() => {
                     // Answers come many at a time. What is still under way is waited for in the next turn.
                     let mut ready = Some(done);

@@ -6,11 +6,17 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use bytes::Bytes;
 use futures::future::try_join_all;
 use plaza_processor::{Announce, StoreError};
-use plaza_types::{ConversationId, UserId, id::ConversationKind};
+use plaza_runtime::Clock;
+use plaza_types::{
+    ConversationId, UserId,
+    id::ConversationKind,
+    limits::{RECALL_WINDOW, SECOND},
+};
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
     domain::{conversation::Recalled, event, inbox::Reference},
+    live::Sessions,
     metrics,
     store::{Head, Member, Store},
 };
@@ -26,6 +32,9 @@ const LOOKS: usize = 500;
 const DECIDED: usize = 100_000;
 /// Messages taken back that are remembered: more than can be between a decision and its row.
 const RECALLED: usize = 100_000;
+
+/// When a message can no longer be taken back, with what clocks may differ by.
+const RECALLED_WITHIN: u64 = RECALL_WINDOW + 60 * SECOND;
 
 type MessageKey = (ConversationId, u64);
 
@@ -46,6 +55,8 @@ pub(crate) struct Reader {
     recalled: Cache<MessageKey, Bytes>,
     /// The newest sequences that somebody here was told of. An answer is faster than the row, and who was answered may ask at once.
     decided: Cache<ConversationId, u64>,
+    /// Whether others have inboxes too, and the time.
+    others: Option<(Arc<Sessions>, Clock)>,
 }
 
 #[derive(Clone)]
@@ -70,7 +81,12 @@ impl Reader {
     pub(crate) fn new(store: Arc<dyn Store>, cache_bytes: u64) -> Self {
         let items = usize::try_from(cache_bytes / 512).unwrap_or(usize::MAX);
         let messages = Cache::with_weighter(items, cache_bytes, ByLength);
-        Self { store, messages, recalled: Cache::new(RECALLED), decided: Cache::new(DECIDED) }
+        Self { store, messages, recalled: Cache::new(RECALLED), decided: Cache::new(DECIDED), others: None }
+    }
+
+    /// The same, in an instance that is maybe one of several: it does not hear of every message that is taken back.
+    pub(crate) fn among(self, sessions: Arc<Sessions>, clock: Clock) -> Self {
+        Self { others: Some((sessions, clock)), ..self }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -97,7 +113,14 @@ impl Reader {
 
     /// A message that is known as it stands in the store.
     fn known(&self, key: &MessageKey) -> Option<Bytes> {
-        self.recalled.get(key).or_else(|| self.messages.get(key).filter(|kept| kept.read).map(|kept| kept.event))
+        let stays = |kept: &Kept| kept.read && self.stays(&kept.event);
+        self.recalled.get(key).or_else(|| self.messages.get(key).filter(stays).map(|kept| kept.event))
+    }
+
+    /// Whether a message that was read is what the store has now: this instance would have heard if not, or it is too old to be taken back.
+    fn stays(&self, event: &Bytes) -> bool {
+        let Some((_, clock)) = self.others.as_ref().filter(|(sessions, _)| !sessions.owns_all()) else { return true };
+        event::sent_at(event).is_none_or(|sent_at| sent_at + RECALLED_WITHIN < clock.now_micros())
     }
 
     /// Notes that a message was decided: what is read from now on has it.
@@ -443,6 +466,50 @@ mod tests {
         reader.keep(conversation, 2, &text(2));
         put_conversation(&store, 4, [conversation::Row::Head { conversation, head: 2, time: 4 }]).await;
         assert_eq!(read(&reader).await, [left.clone(), left.clone(), left]);
+    }
+
+    #[tokio::test]
+    async fn one_of_several_instances_keeps_no_message_that_can_be_taken_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = embedded(&Db::open(folder.path(), Options::default()).expect("a store"));
+        let conversation = ConversationId::direct(user(1), user(2));
+        let (clock, sent) = (Clock::manual(1_000 * SECOND), 1_000 * SECOND);
+        let said = |content: &[u8]| {
+            let (sender, client) = (user(1), plaza_types::ClientId::new(sent, [1; 10]));
+            let whole = event::Message {
+                conversation,
+                sequence: 1,
+                sender,
+                client,
+                time: sent,
+                content,
+                quote: &[],
+                mentions: &[],
+                mentions_all: false,
+            };
+            event::message(&whole)
+        };
+        let (words, left) = (said(&[10, 3, 10, 1, 65]), event::emptied(conversation, 1, user(1), "id", sent));
+        assert_eq!((event::sent_at(&words), event::sent_at(&left)), (Some(sent), Some(sent)));
+        put_conversation(&store, 1, [conversation::Row::Message { conversation, sequence: 1, event: words.clone() }]).await;
+        let sessions = Arc::new(Sessions::new(2));
+        sessions.assigned(0, 1);
+        let reader = Reader::new(Arc::clone(&store), 1 << 20).among(Arc::clone(&sessions), clock.clone());
+        let read = async || reader.message(conversation, 1).await.expect("read").expect("there");
+        assert_eq!(read().await, words);
+        // Another instance is told.
+        put_conversation(&store, 3, [conversation::Row::Recalled { conversation, sequence: 1, event: left.clone() }]).await;
+        assert_eq!(read().await, left);
+        // What can no longer change is kept, and everything where everything is heard of.
+        let newer = |event: Bytes| [conversation::Row::Recalled { conversation, sequence: 1, event }];
+        put_conversation(&store, 4, newer(words.clone())).await;
+        sessions.assigned(1, 1);
+        assert_eq!(read().await, left);
+        sessions.revoked(1);
+        assert_eq!(read().await, words);
+        clock.advance(Duration::from_micros(RECALLED_WITHIN + SECOND));
+        put_conversation(&store, 5, newer(left)).await;
+        assert_eq!(read().await, words);
     }
 
     #[tokio::test]

@@ -7,7 +7,10 @@
 //!   row is written by another partition's owner.
 
 pub mod embedded;
+mod entry;
 mod groups;
+mod put;
+pub mod scylla;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -78,4 +81,8 @@ pub trait Store: plaza_processor::Store<conversation::Row> + plaza_processor::St
 
     /// All conversations of a user, in the order of their ids.
     async fn conversations(&self, user: UserId) -> Result<Vec<(ConversationId, Member)>, StoreError>;
+}
+
+fn malformed(what: impl std::fmt::Display) -> StoreError {
+    StoreError { message: format!("malformed row: {what}") }
 }

@@ -43,7 +43,15 @@ impl Device {
 impl Gateway {
     async fn open(server: &Server) -> Self {
         let (asks, requests) = mpsc::channel(1024);
-        let told = server.live().link(ReceiverStream::new(requests)).await.expect("a link").into_inner();
+        let mut told = server.live().link(ReceiverStream::new(requests)).await.expect("a link").into_inner();
+        // Whoever attaches to an inbox that is nobody's yet is not answered.
+        loop {
+            let frame = tokio::time::timeout(LIMIT, told.message()).await.expect("told in time").expect("the link holds");
+            let owned = frame.expect("the link is open").owned.expect("nothing else is told before");
+            if owned.owned.len() == owned.partitions as usize {
+                break;
+            }
+        }
         Self { asks, told, devices: HashMap::new(), answers: HashMap::new() }
     }
 

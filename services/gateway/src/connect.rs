@@ -11,6 +11,7 @@ use tonic_types::StatusExt;
 
 pub(crate) mod codec;
 pub(crate) mod device;
+pub(crate) mod directory;
 pub(crate) mod hub;
 pub(crate) mod link;
 pub(crate) mod session;

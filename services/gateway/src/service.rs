@@ -115,7 +115,7 @@ fn spawn_tasks(supervisor: &Supervisor, hub: &Arc<Hub>, chat: Peer, rng: Rng) {
     // Both outlive the calls, which need them to end well.
     let stop = supervisor.stopping(Stage::Consumers);
     supervisor.spawn("gateway link", Stage::Consumers, async move {
-        stop.run_until_cancelled(link::keep(&linking, &chat, &jitter)).await;
+        stop.run_until_cancelled(link::keep_all(&linking, &chat, &jitter)).await;
         Ok(())
     });
     let stop = supervisor.stopping(Stage::Consumers);

@@ -1,7 +1,7 @@
 //! The public calls: decode, check the form, have the caller's own edges decide or read the rows, encode. It decides nothing itself but
 //! whether the caller may know of the person named.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use plaza_proto::{
@@ -10,8 +10,8 @@ use plaza_proto::{
         AcceptFriendRequestRequest, AcceptFriendRequestResponse, BlockRequest, BlockResponse, Contact, GetContactRequest,
         GetContactResponse, IgnoreFriendRequestRequest, IgnoreFriendRequestResponse, ListBlockedRequest, ListBlockedResponse,
         ListContactsRequest, ListContactsResponse, ListFriendRequestsRequest, ListFriendRequestsResponse, RemoveContactRequest,
-        RemoveContactResponse, RequestState, SendFriendRequestRequest, SendFriendRequestResponse, UnblockRequest, UnblockResponse,
-        UpdateContactRequest, UpdateContactResponse, graph_service_server::GraphService,
+        RemoveContactResponse, SendFriendRequestRequest, SendFriendRequestResponse, UnblockRequest, UnblockResponse, UpdateContactRequest,
+        UpdateContactResponse, graph_service_server::GraphService,
     },
 };
 use plaza_rpc::{ApiError, Identity, PageTokens, Peer, page};
@@ -54,13 +54,7 @@ impl GraphService for Api {
         }
         let ask = Ask { note: message.note.clone(), source: message.source().to_owned(), listed_by: relation.listed_by };
         let fingerprint = fingerprint("ask", &SendFriendRequestRequest { request_id: String::new(), ..message.clone() }.encode_to_vec());
-        let user = asker.user;
-        let answer = self.commands.call(asker, Change { other, id: Some(id), fingerprint, kind: Kind::Ask(ask) }).await?;
-        let answer: Response<SendFriendRequestResponse> = decode(answer)?;
-        if answer.get_ref().request.as_ref().is_some_and(|request| request.state() == RequestState::Accepted) {
-            self.see_listed(user, other).await;
-        }
-        Ok(answer)
+        decode(self.commands.call(asker, Change { other, id: Some(id), fingerprint, kind: Kind::Ask(ask) }).await?)
     }
 
     async fn list_friend_requests(
@@ -94,10 +88,7 @@ impl GraphService for Api {
         let asker = Asker::of(&request)?;
         let message = request.get_ref();
         let (other, id) = form::person_and_id(&message.user_id, &message.request_id)?;
-        let user = asker.user;
-        let answer = self.plain(asker, "accept", (other, Some(id)), Kind::Accept(Plain {})).await?;
-        self.see_listed(user, other).await;
-        decode(answer)
+        decode(self.plain(asker, "accept", (other, Some(id)), Kind::Accept(Plain {})).await?)
     }
 
     async fn ignore_friend_request(
@@ -181,17 +172,6 @@ impl Api {
     async fn contact(&self, user: UserId, other: UserId) -> Result<Contact, ApiError> {
         let found = self.store.contact(user, other).await.map_err(store)?;
         found.map(contact).ok_or_else(|| ApiError::not_found("contact"))
-    }
-
-    /// Waits a moment until the caller can read who was just listed: a friendship's answer comes from the other's edges or the caller's inbox,
-    /// whose owners can be ahead of what is written for the caller's edges.
-    async fn see_listed(&self, user: UserId, other: UserId) {
-        for pause in [1, 2, 4, 8, 16, 32, 64, 128] {
-            if !matches!(self.store.contact(user, other).await, Ok(None)) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
     }
 
     async fn relation(&self, user: UserId, other: UserId) -> Result<Relation, ApiError> {

@@ -113,6 +113,6 @@ fn decided(outcome: Result<Outcome, CallError>) -> Result<Bytes, ApiError> {
 /// A store that does not answer.
 pub(crate) fn store(error: StoreError) -> ApiError {
     metrics::get().store_errors.add(1, &[]);
-    tracing::error!(%error, "graph store cannot be read");
+    tracing::warn!(%error, "graph store cannot be read");
     ApiError::unavailable(BUSY)
 }

@@ -20,7 +20,10 @@ use plaza_topics::TIMELINE;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
-pub use store::embedded::Embedded;
+pub use store::{
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 
 use crate::{api::Api, commands::Commands, domain::Graph, relations::Relations, store::Store};
 

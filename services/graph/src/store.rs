@@ -7,6 +7,7 @@
 //! - Two rows of one thing (a contact and its remark, a request and its status) may be of different moments for a moment.
 
 pub mod embedded;
+pub mod scylla;
 
 #[cfg(test)]
 mod conformance;

@@ -129,6 +129,6 @@ fn decided(outcome: Result<Outcome, CallError>) -> Result<Bytes, ApiError> {
 /// A store that does not answer.
 pub(crate) fn store(error: StoreError) -> ApiError {
     metrics::get().store_errors.add(1, &[]);
-    tracing::error!(%error, "moments store cannot be read");
+    tracing::warn!(%error, "moments store cannot be read");
     ApiError::unavailable(BUSY)
 }

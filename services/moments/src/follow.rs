@@ -106,8 +106,13 @@ impl Followers {
         for topic in [EDGES, ACCOUNTS] {
             for partition in 0..log.partitions(topic) {
                 let partition = TopicPartition { topic, partition };
-                let next = log.offset_at(partition, since).await?;
-                let reader = log.reader(partition, next).await?;
+                let (next, reader) = loop {
+                    match begin(&*log, partition, since).await {
+                        Err(Error::Unavailable(reason)) => tracing::warn!(reason, %partition, "cannot follow changes yet, trying again"),
+                        begun => break begun?,
+                    }
+                    tokio::time::sleep(RETRY).await;
+                };
                 let (progress, place) = watch::channel(next);
                 let follower = Follower { log: Arc::clone(&log), caches: Arc::clone(&caches), partition, reader, progress };
                 let stopping = supervisor.stopping(Stage::Consumers);
@@ -129,6 +134,11 @@ impl Followers {
         });
         join_all(current).await.into_iter().all(|current| current)
     }
+}
+
+async fn begin(log: &dyn EventLog, partition: TopicPartition, since: u64) -> Result<(Offset, Box<dyn Reader>), Error> {
+    let next = log.offset_at(partition, since).await?;
+    Ok((next, log.reader(partition, next).await?))
 }
 
 struct Follower {

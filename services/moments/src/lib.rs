@@ -26,7 +26,10 @@ use plaza_topics::{ACCOUNTS, EDGES};
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
-pub use store::embedded::Embedded;
+pub use store::{
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 
 use crate::{
     api::Api,

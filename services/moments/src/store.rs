@@ -5,10 +5,13 @@
 //! - A row that is rewritten is the one of the latest write time, whatever order the writes arrive in.
 //! - Lists are newest first, then in the order of the posts' ids; going on behind a position neither repeats nor skips what was there all
 //!   the time. What they name may be gone: they are candidates.
-//! - The rows of one write are seen together.
+//! - Of one write, what names a post, a comment or a reference is seen only together with it or after it: a list shows no post that cannot be
+//!   read, a comment no words that are missing, and a viewer who is said to miss nothing misses nothing.
 
+mod chunk;
 pub mod embedded;
 pub mod fault;
+pub mod scylla;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -70,4 +73,8 @@ pub trait Store: plaza_processor::Store<posts::Row> + plaza_processor::Store<tim
 
     /// At most `limit` of a user's notices.
     async fn notices(&self, recipient: UserId, from: Position, limit: usize) -> Result<Vec<Notice>, StoreError>;
+}
+
+fn malformed(error: impl std::fmt::Display) -> StoreError {
+    StoreError { message: format!("a stored row cannot be read: {error}") }
 }

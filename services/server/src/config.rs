@@ -12,6 +12,15 @@ use serde::{Deserialize, Serialize};
 /// The services there are, in the order in which they are named to the user.
 pub const SERVICES: [&str; 5] = ["accounts", "graph", "chat", "moments", "gateway"];
 
+/// Which services each one asks, as far as it cannot work without.
+const NEEDS: [(&str, &[&str]); 5] = [
+    ("accounts", &["graph"]),
+    ("graph", &["accounts"]),
+    ("chat", &["graph"]),
+    ("moments", &["accounts", "graph"]),
+    ("gateway", &["accounts", "chat"]),
+];
+
 /// What is logged: of the engine and the exporter only what needs attention.
 const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
 
@@ -19,8 +28,16 @@ const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
 const GROUP_MEMBERS_MOST: u32 = 2000;
 
 /// Variables that are not keys.
-const RESERVED: &[&str] =
-    &["PLAZA_CONFIG", "PLAZA_TEST_EXTERNAL", "PLAZA_CRASH_SEED", "PLAZA_CRASH_ROUNDS", "PLAZA_SIM_SEED", "PLAZA_SIM_SEEDS"];
+const RESERVED: &[&str] = &[
+    "PLAZA_CONFIG",
+    "PLAZA_TEST_EXTERNAL",
+    "PLAZA_TEST_KAFKA",
+    "PLAZA_TEST_CQL",
+    "PLAZA_CRASH_SEED",
+    "PLAZA_CRASH_ROUNDS",
+    "PLAZA_SIM_SEED",
+    "PLAZA_SIM_SEEDS",
+];
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +59,12 @@ pub struct Config {
     pub gateway: plaza_gateway::Config,
     /// The embedded log and store.
     pub embedded: Embedded,
+    /// The other processes of a deployment.
+    pub cluster: Cluster,
+    /// The log of a cluster; without brokers the embedded one.
+    pub kafka: plaza_event_log_kafka::Config,
+    /// The store of a cluster.
+    pub cql: plaza_scylla_kit::Config,
     /// Logs, metrics and traces.
     pub telemetry: plaza_telemetry::Config,
     /// The end of the process.
@@ -61,6 +84,111 @@ pub struct Embedded {
     pub cache_bytes: u64,
 }
 
+/// The other processes of a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Where the other processes reach this one: address and port.
+    pub listen: String,
+    /// The same as they see it, if it differs: an IP address and a port.
+    pub advertise: String,
+    /// Serve the other processes without TLS on an address that more than they can reach.
+    pub allow_plaintext: bool,
+    /// Partitions of each topic: fixed when `plaza migrate` first creates them. 1 to 1024; a dozen for each instance there will ever be.
+    pub partitions: u32,
+    /// Where each service is.
+    pub peers: Peers,
+    /// Mutual TLS between the processes, if it is set.
+    pub tls: MutualTls,
+}
+
+/// The addresses of the other processes' internal ports, `host:port` separated by commas; a name may have many addresses. A service without any
+/// is the one of this process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peers {
+    /// Of the accounts service.
+    pub accounts: String,
+    /// Of the graph service.
+    pub graph: String,
+    /// Of the chat service: all instances.
+    pub chat: String,
+    /// Of the moments service.
+    pub moments: String,
+}
+
+impl Peers {
+    /// Where a service is; empty for here.
+    #[must_use]
+    pub fn of(&self, service: &str) -> Vec<String> {
+        let addresses = match service {
+            "accounts" => &self.accounts,
+            "graph" => &self.graph,
+            "chat" => &self.chat,
+            "moments" => &self.moments,
+            _ => return Vec::new(),
+        };
+        addresses.split(',').map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// Files, PEM.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MutualTls {
+    /// The certificate that all processes' certificates are signed by.
+    pub authority: PathBuf,
+    /// This process's certificate chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The name that every process's certificate is for.
+    pub name: String,
+}
+
+impl MutualTls {
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !self.authority.as_os_str().is_empty()
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7710".to_owned(),
+            advertise: String::new(),
+            allow_plaintext: false,
+            partitions: 48,
+            peers: Peers::default(),
+            tls: MutualTls::default(),
+        }
+    }
+}
+
+impl Validate for Cluster {
+    fn validate(&self, errors: &mut Vec<Problem>) {
+        if !(1..=1024).contains(&self.partitions) {
+            errors.push(Problem::new("partitions", "must be 1 to 1024"));
+        }
+        if !self.advertise.is_empty() && self.advertise.parse::<std::net::SocketAddr>().is_err() {
+            errors.push(Problem::new("advertise", "must be an IP address and a port"));
+        }
+        for service in SERVICES {
+            for address in self.peers.of(service) {
+                if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+                    errors.push(Problem::new(format!("peers.{service}"), format!("'{address}' is no host:port")));
+                }
+            }
+        }
+        let parts = [self.tls.authority.as_os_str(), self.tls.certificate.as_os_str(), self.tls.key.as_os_str(), self.tls.name.as_ref()];
+        if parts.iter().any(|part| part.is_empty()) && parts.iter().any(|part| !part.is_empty()) {
+            errors.push(Problem::new("tls", "needs authority, certificate, key and name"));
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -72,6 +200,9 @@ impl Default for Config {
             moments: Default::default(),
             gateway: Default::default(),
             embedded: Embedded::default(),
+            cluster: Cluster::default(),
+            kafka: Default::default(),
+            cql: Default::default(),
             telemetry: plaza_telemetry::Config { log_level: LOG_LEVEL.to_owned(), ..Default::default() },
             shutdown: Limits::default(),
         }
@@ -89,6 +220,17 @@ impl Config {
     #[must_use]
     pub fn runs(&self, service: &str) -> bool {
         self.services.split(',').any(|named| named.trim() == service)
+    }
+
+    /// Whether the log and the store are on a cluster.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        !self.kafka.brokers.is_empty()
+    }
+
+    /// Whether calls to a service have somewhere to go.
+    fn reaches(&self, service: &str) -> bool {
+        self.runs(service) || !self.cluster.peers.of(service).is_empty()
     }
 }
 
@@ -124,12 +266,23 @@ impl Validate for Config {
         for (key, why) in self.gateway.violations() {
             errors.push(Problem::new(format!("gateway.{key}"), why));
         }
-        if self.runs("gateway") && !(self.runs("accounts") && self.runs("chat")) {
-            errors.push(Problem::new("services", "the gateway needs accounts and chat in the same process"));
+        let clustered = self.is_clustered();
+        for (service, needed) in NEEDS {
+            for needed in needed.iter().filter(|needed| self.runs(service) && !self.reaches(needed)) {
+                let or_elsewhere = if clustered { format!(", or cluster.peers.{needed}") } else { " in the same process".to_owned() };
+                errors.push(Problem::new("services", format!("{service} needs {needed}{or_elsewhere}")));
+            }
         }
-        if self.runs("moments") && !(self.runs("accounts") && self.runs("graph")) {
-            errors.push(Problem::new("services", "moments needs accounts and graph in the same process"));
+        if clustered == self.cql.nodes.is_empty() {
+            let missing = if clustered { "cql.nodes" } else { "kafka.brokers" };
+            errors.push(Problem::new(missing, "must be set: a cluster is Kafka and ScyllaDB together"));
         }
+        if !clustered && SERVICES.iter().any(|service| !self.cluster.peers.of(service).is_empty()) {
+            errors.push(Problem::new("cluster.peers", "take kafka.brokers and cql.nodes: the embedded log and store are one process's"));
+        }
+        validate_table("cluster", &self.cluster, errors);
+        validate_table("kafka", &self.kafka, errors);
+        validate_table("cql", &self.cql, errors);
         validate_table("embedded", &self.embedded, errors);
         validate_table("telemetry", &self.telemetry, errors);
         validate_table("shutdown", &self.shutdown, errors);

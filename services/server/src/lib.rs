@@ -1,30 +1,47 @@
-//! Assembles the process: opens the embedded log and store, builds the services that the configuration names, and wires them to each other.
-//! The only place that names concrete backends.
+//! Assembles the process: opens the log and the stores, builds the services that the configuration names, and wires them to each other and to
+//! those of other processes.
 
 mod admin;
+mod callbacks;
+mod cluster;
 pub mod config;
+mod ground;
+mod internal;
 mod secrets;
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, path::Path};
 
 use anyhow::Context;
+pub use cluster::migrate;
 use config::Config;
-use plaza_embedded_db::{Db, Options};
-use plaza_event_log::{EventLog, Topic, embedded::EmbeddedLog};
+use plaza_event_log::Topic;
 use plaza_processor::Replies;
-use plaza_rpc::{Peer, StackDeps, stack};
+use plaza_proto::internal::v1::callback_service_server::CallbackServiceServer;
+use plaza_rpc::{
+    Peer, StackDeps,
+    remote::{Dialer, Instances},
+    stack,
+};
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 use plaza_telemetry::{Telemetry, rpc_metrics::RpcMetrics};
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 
-/// Where records that cannot be decided are parked.
-const PARKED: [Topic; 5] = [Topic("graph.dead"), Topic("chat.dead"), Topic("inbox.dead"), Topic("moments.dead"), Topic("timeline.dead")];
+use self::{callbacks::Callbacks, ground::Ground};
+
+/// Every topic, and where records that cannot be decided are parked.
+const TOPICS: [Topic; 13] = {
+    let [accounts, graph, edges, chat, inbox, moments, timeline, notices] = plaza_topics::ALL;
+    let dead = [Topic("graph.dead"), Topic("chat.dead"), Topic("inbox.dead"), Topic("moments.dead"), Topic("timeline.dead")];
+    let [graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead] = dead;
+    [accounts, graph, edges, chat, inbox, moments, timeline, notices, graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead]
+};
 
 /// A process that serves.
 pub struct Running {
     config: Config,
     supervisor: Supervisor,
-    db: Db,
+    ground: Ground,
     telemetry: Option<Telemetry>,
     public: Option<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -47,78 +64,90 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 /// # Errors
 /// As [`start`].
 pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<Running> {
+    // Large for what it holds while it waits, and whoever waits for it would be so too.
+    Box::pin(assemble_services(config, supervisor)).await
+}
+
+async fn assemble_services(config: Config, supervisor: Supervisor) -> anyhow::Result<Running> {
     // Every listener is bound before any work is done: a port in use is known at once.
-    let listener = match config.runs("gateway") {
-        true => {
-            Some(TcpListener::bind(&config.gateway.listen).await.with_context(|| format!("cannot listen on {}", config.gateway.listen))?)
-        }
-        false => None,
-    };
-    let db = open(&config, &config.data_dir).await?;
+    let public = if config.runs("gateway") { Some(bind(&config.gateway.listen).await?) } else { None };
+    let internal = if config.is_clustered() { Some(bind(&config.cluster.listen).await?) } else { None };
     let (clock, rng) = (Clock::system(), Rng::system());
-    let log = open_log(&db, &config, clock.clone())?;
-    let page_tokens = secrets::page_tokens(&db, &rng).await?;
-    let replies = Replies::new(rng.next_u64());
+    let ground = Ground::open(&config, &clock, &rng).await?;
+    let dialer = dialer(&config.cluster.tls)?;
+    let replies = match &internal {
+        Some(listener) => {
+            let address = internal::advertised(&config.cluster, listener.local_addr()?)?;
+            Replies::reachable(rng.next_u64(), address, Callbacks::new(dialer.clone(), supervisor.clone()))
+        }
+        None => Replies::new(rng.next_u64()),
+    };
     let stack_deps = StackDeps { metrics: RpcMetrics::new() };
-    let (accounts, graph, chat, moments) = (Peer::slot(), Peer::slot(), Peer::slot(), Peer::slot());
+    let mut services = Services { config: &config, dialer, supervisor: &supervisor, stack: &stack_deps, routes: Vec::new() };
+    let [accounts, graph, chat, moments] = ["accounts", "graph", "chat", "moments"].map(|service| services.peer(service));
 
     if config.runs("accounts") {
         let deps = plaza_accounts::Deps {
-            store: Arc::new(plaza_accounts::Embedded::open(&db)?),
-            log: log.clone(),
+            store: ground.accounts().await?,
+            log: ground.log.clone(),
             peers: plaza_accounts::Peers { graph: graph.clone() },
             clock: clock.clone(),
             rng: rng.clone(),
             supervisor: supervisor.clone(),
-            page_tokens: page_tokens.clone(),
+            page_tokens: ground.page_tokens.clone(),
         };
         let built = plaza_accounts::build(config.accounts.clone(), deps).await.context("accounts")?;
-        accounts.bind(Peer::in_process(stack("accounts", built.routes, &stack_deps)));
+        services.add("accounts", built.routes, &accounts);
     }
     if config.runs("graph") {
         let deps = plaza_graph::Deps {
-            store: Arc::new(plaza_graph::Embedded::open(&db)?),
-            log: log.clone(),
+            store: ground.graph().await?,
+            log: ground.log.clone(),
             replies: replies.clone(),
             peers: plaza_graph::Peers { accounts: accounts.clone() },
             clock: clock.clone(),
             rng: rng.clone(),
             supervisor: supervisor.clone(),
-            page_tokens: page_tokens.clone(),
+            page_tokens: ground.page_tokens.clone(),
         };
         let built = plaza_graph::build(config.graph.clone(), deps).await.context("graph")?;
-        graph.bind(Peer::in_process(stack("graph", built.routes, &stack_deps)));
+        services.add("graph", built.routes, &graph);
     }
     if config.runs("chat") {
         let deps = plaza_chat::Deps {
-            store: Arc::new(plaza_chat::store::embedded::Embedded::open(&db)?),
-            log: log.clone(),
+            store: ground.chat().await?,
+            log: ground.log.clone(),
             replies: replies.clone(),
             peers: plaza_chat::Peers { graph: graph.clone() },
             clock: clock.clone(),
             rng: rng.clone(),
             supervisor: supervisor.clone(),
-            page_tokens: page_tokens.clone(),
+            page_tokens: ground.page_tokens.clone(),
             processors: plaza_processor::Config::default(),
         };
         let built = plaza_chat::build(config.chat.clone(), deps).await.context("chat")?;
-        chat.bind(Peer::in_process(stack("chat", built.routes, &stack_deps)));
+        services.add("chat", built.routes, &chat);
     }
     if config.runs("moments") {
         let deps = plaza_moments::Deps {
-            store: Arc::new(plaza_moments::Embedded::open(&db)?),
-            log: log.clone(),
+            store: ground.moments().await?,
+            log: ground.log.clone(),
             replies: replies.clone(),
             peers: plaza_moments::Peers { graph: graph.clone(), accounts: accounts.clone() },
             clock: clock.clone(),
             rng: rng.clone(),
             supervisor: supervisor.clone(),
-            page_tokens: page_tokens.clone(),
+            page_tokens: ground.page_tokens.clone(),
         };
         let built = plaza_moments::build(config.moments.clone(), deps).await.context("moments")?;
-        moments.bind(Peer::in_process(stack("moments", built.routes, &stack_deps)));
+        services.add("moments", built.routes, &moments);
     }
-    let public = match listener {
+    let mut routes = services.routes;
+    if let Some(listener) = internal {
+        routes.push(Routes::new(CallbackServiceServer::new(callbacks::Receiver(replies))));
+        internal::serve(&config.cluster, listener, routes, &supervisor).await?;
+    }
+    let public = match public {
         Some(listener) => {
             let peers = HashMap::from([
                 ("plaza.accounts.v1", accounts),
@@ -126,54 +155,80 @@ pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<
                 ("plaza.chat.v1", chat),
                 ("plaza.moments.v1", moments),
             ]);
+            let log = ground.log.clone();
             let deps = plaza_gateway::Deps { log, peers, clock, rng, supervisor: supervisor.clone(), stack: stack_deps };
             let built = plaza_gateway::build(config.gateway.clone(), deps).await.context("gateway")?;
             Some(built.serve(listener)?)
         }
         None => None,
     };
-    watch(&db, &supervisor);
-    Ok(Running { config, supervisor, db, telemetry: None, public, admin: None })
+    ground.watch(&supervisor);
+    Ok(Running { config, supervisor, ground, telemetry: None, public, admin: None })
 }
 
-async fn open(config: &Config, folder: &Path) -> anyhow::Result<Db> {
-    let options =
-        Options { journal_limit_bytes: config.embedded.journal_bytes, cache_bytes: config.embedded.cache_bytes, ..Options::default() };
-    let folder = folder.to_owned();
-    // Recovery reads up to the whole journal.
-    Ok(tokio::task::spawn_blocking(move || Db::open(&folder, options)).await??)
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-fn open_log(db: &Db, config: &Config, clock: Clock) -> anyhow::Result<Arc<dyn EventLog>> {
-    let topics = plaza_topics::ALL.map(|topic| (topic, config.embedded.partitions));
-    let parked = PARKED.map(|topic| (topic, config.embedded.partitions));
-    let topics: Vec<_> = topics.into_iter().chain(parked).collect();
-    Ok(EmbeddedLog::open(db, &topics, move || clock.now_micros())?)
+fn dialer(tls: &config::MutualTls) -> anyhow::Result<Dialer> {
+    if !tls.is_set() {
+        return Ok(Dialer::default());
+    }
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    Ok(Dialer::mutual(&read(&tls.authority)?, &read(&tls.certificate)?, &read(&tls.key)?, &tls.name))
 }
 
-/// A store that can no longer write ends the process: it comes back with what is durable.
-fn watch(db: &Db, supervisor: &Supervisor) {
-    let (db, stop) = (db.clone(), supervisor.stopping(Stage::Producers));
-    supervisor.spawn("embedded store", Stage::Producers, async move {
-        match stop.run_until_cancelled(db.failed()).await {
-            Some(_) => anyhow::bail!("the embedded store failed"),
-            None => Ok(()),
+/// The services of this process, and how each service is reached.
+struct Services<'a> {
+    config: &'a Config,
+    dialer: Dialer,
+    supervisor: &'a Supervisor,
+    stack: &'a StackDeps,
+    /// For the other processes.
+    routes: Vec<Routes>,
+}
+
+impl Services<'_> {
+    /// The instances of a service where the configuration says, or the service of this process, once it is built.
+    fn peer(&self, service: &'static str) -> Peer {
+        let targets = self.config.cluster.peers.of(service);
+        if targets.is_empty() {
+            return Peer::slot();
         }
-    });
+        let instances = Instances::new();
+        let peer = instances.peer();
+        let (dialer, stop) = (self.dialer.clone(), self.supervisor.stopping(Stage::Producers));
+        self.supervisor.spawn("peers", Stage::Producers, async move {
+            stop.run_until_cancelled(instances.keep(&targets, &dialer)).await;
+            Ok(())
+        });
+        peer
+    }
+
+    fn add(&mut self, service: &'static str, routes: Routes, peer: &Peer) {
+        let routes = stack(service, routes, self.stack);
+        self.routes.push(routes.clone());
+        // Has no effect where the instances are told by the configuration.
+        peer.bind(Peer::in_process(routes));
+    }
 }
 
 impl Running {
     /// What runs, where, and what to do next, in a few lines.
     #[must_use]
     pub fn banner(&self) -> String {
-        let mut lines = vec![format!("plaza {}: {} in one process", env!("CARGO_PKG_VERSION"), self.config.services.replace(',', ", "))];
+        let of = if self.config.is_clustered() { "a process of a cluster" } else { "one process" };
+        let mut lines = vec![format!("plaza {}: {} in {of}", env!("CARGO_PKG_VERSION"), self.config.services.replace(',', ", "))];
         if let Some(address) = self.public {
             lines.push(format!("  clients   {address}"));
         }
         if let Some(address) = self.admin {
             lines.push(format!("  metrics   http://{address}/metrics"));
         }
-        lines.push(format!("  data      {}", self.config.data_dir.display()));
+        if self.config.is_clustered() {
+            lines.push(format!("  internal  {}", self.config.cluster.listen));
+        }
+        lines.push(format!("  data      {}", self.ground.place(&self.config)));
         if self.public.is_some() {
             lines.push("  next      cargo run --release -p plaza-cli -- register your_handle".to_owned());
         }
@@ -192,11 +247,9 @@ impl Running {
         self.public
     }
 
-    /// Closes the store after the shutdown: everything written is on disk then.
+    /// Closes log and store after the shutdown: everything written is on disk then.
     pub async fn close(self) {
-        if let Err(error) = self.db.close().await {
-            tracing::error!(error = %error, "closing the embedded store failed");
-        }
+        self.ground.close().await;
         if let Some(telemetry) = self.telemetry
             && let Err(error) = telemetry.shutdown().await
         {

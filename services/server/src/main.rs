@@ -43,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Prints the effective configuration, secrets left out.
     Config,
+    /// Creates the topics and tables of a cluster, or brings them to where this binary needs them. Safe to run again.
+    Migrate,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +69,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(run(config)) {
+    let done = match arguments.command {
+        Some(Command::Migrate) => runtime.block_on(plaza::migrate(&config)),
+        Some(Command::Config) | None => runtime.block_on(run(config)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref() {
             // Whoever asks twice wants it to end now.

@@ -1,8 +1,6 @@
 //! The real binary under concurrent load is killed with SIGKILL at random moments, again and again, and what its clients recorded is judged:
 //! invariants 1 to 9. `PLAZA_CRASH_ROUNDS` sets the number of kills, `PLAZA_CRASH_SEED` repeats the choices of a run.
 
-#[path = "crash/circle.rs"]
-mod circle;
 #[path = "crash/meeting.rs"]
 mod meeting;
 
@@ -16,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use plaza_testkit::{History, checker, crowd::Crowd, people::SOON, replay, server::Server};
+use plaza_testkit::{History, checker, circle, crowd::Crowd, people::SOON, replay, server::Server};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 

@@ -19,22 +19,16 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::{Error, Offset, Record, Stored};
-
-/// Header names that are kept. The place in this list is stored: only ever add to its end.
-const HEADER_NAMES: [&str; 1] = ["traceparent"];
-
-const MAX_KEY_BYTES: usize = 64;
-const MAX_VALUE_BYTES: usize = 1 << 20;
-/// Of all kept headers together.
-const MAX_HEADER_BYTES: usize = 4 << 10;
+use crate::{
+    Error, Offset, Record, Stored,
+    limits::{self, HEADER_NAMES, PER_HEADER},
+};
 
 const FORM: u8 = 1;
 const TIME: Range<usize> = 1..9;
 const KEY_LENGTH: usize = 9;
 const HEADER_COUNT: usize = 10;
 const FIXED: usize = 11;
-const PER_HEADER: usize = 3;
 
 /// A record in its stored form, except for the append time, which is only known once it has its place.
 pub(super) struct Unplaced {
@@ -45,12 +39,8 @@ pub(super) struct Unplaced {
 impl Unplaced {
     pub(super) fn new(record: &Record) -> Result<Self, Error> {
         let Record { key, value, headers } = record;
-        within(key.len(), MAX_KEY_BYTES)?;
-        within(value.len(), MAX_VALUE_BYTES)?;
+        let header_bytes = limits::check(record)?;
         let kept: SmallVec<[_; 2]> = headers.iter().filter_map(|(name, value)| Some((number(name)?, value))).collect();
-        let header_bytes = kept.iter().map(|(_, value)| PER_HEADER + value.len()).sum();
-        within(header_bytes, MAX_HEADER_BYTES)?;
-
         let mut row = Vec::with_capacity(FIXED + header_bytes + key.len() + value.len());
         row.push(FORM);
         row.extend_from_slice(&[0; TIME.end - TIME.start]);
@@ -126,15 +116,12 @@ fn number(name: &str) -> Option<u8> {
     u8::try_from(place).ok()
 }
 
-fn within(size: usize, limit: usize) -> Result<(), Error> {
-    if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::limits::{MAX_HEADER_BYTES, MAX_KEY_BYTES};
 
     fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
         vec(any::<u8>(), 0..=max).prop_map(Bytes::from)

@@ -171,5 +171,5 @@ pub(crate) fn request(world: &World, skew: i64) -> (ClientId, ReplyTo) {
     let draw = world.dice.draw();
     let mut random = [0; 10];
     random[..8].copy_from_slice(&draw.to_be_bytes());
-    (ClientId::new(made, random), ReplyTo { instance: 0, call: draw })
+    (ClientId::new(made, random), ReplyTo::new(0, draw, None))
 }

@@ -1,10 +1,10 @@
 //! Rows as bytes: protobuf, so that columns can be added. Ids are in the keys.
 
 use bytes::Bytes;
-use plaza_types::{DeviceId, UserId};
+use plaza_types::{ClientId, DeviceId, UserId};
 use prost::Message;
 
-use super::{Error, Keys, Pending, Remembered, What};
+use super::{Error, Keys, Pending, Registration, Remembered, What};
 use crate::domain::{Device, Lineage, MomentsRange, Profile, Settings, User};
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,6 +72,24 @@ struct KeysRow {
     signing: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     refresh: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RegistrationRow {
+    #[prost(bytes = "vec", tag = "1")]
+    request: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    fingerprint: Vec<u8>,
+    #[prost(string, tag = "3")]
+    handle_key: String,
+    #[prost(bytes = "vec", tag = "4")]
+    user: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    user_row: Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    device: Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    device_row: Vec<u8>,
 }
 
 const DAYS: [(MomentsRange, u32); 4] =
@@ -158,6 +176,33 @@ pub(super) fn read_remembered(bytes: &[u8]) -> Result<Remembered, Error> {
         })
     };
     read().ok_or(Error::Damaged("remembered registration"))
+}
+
+pub(super) fn registration(registration: &Registration) -> Bytes {
+    let row = RegistrationRow {
+        request: registration.request.as_bytes().to_vec(),
+        fingerprint: registration.fingerprint.to_vec(),
+        handle_key: registration.handle_key.clone(),
+        user: registration.user.id.as_bytes().to_vec(),
+        user_row: user(&registration.user).into(),
+        device: registration.device.id.as_bytes().to_vec(),
+        device_row: device(&registration.device).into(),
+    };
+    row.encode_to_vec().into()
+}
+
+pub(super) fn read_registration(bytes: &[u8]) -> Result<Registration, Error> {
+    let damaged = || Error::Damaged("registration");
+    let row = RegistrationRow::decode(bytes).map_err(|_| damaged())?;
+    let user = UserId::from_slice(&row.user).ok_or_else(damaged)?;
+    let device = DeviceId::from_slice(&row.device).ok_or_else(damaged)?;
+    Ok(Registration {
+        request: ClientId::from_slice(&row.request).ok_or_else(damaged)?,
+        fingerprint: row.fingerprint.try_into().map_err(|_| damaged())?,
+        handle_key: row.handle_key,
+        user: read_user(user, &row.user_row)?,
+        device: read_device(device, &row.device_row)?,
+    })
 }
 
 pub(super) fn keys(keys: &Keys) -> Bytes {

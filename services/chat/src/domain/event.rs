@@ -6,7 +6,7 @@ use plaza_proto::chat::v1::{
     self as proto, ConversationChanged, ConversationKind, Entry, GroupInvitation, GroupJoinRequest, MembershipChanged, MessageRecalled,
     MessagesDeleted, NoticeKind, ProfileChanged, ReadChanged, SystemNotice, entry::Event,
 };
-use plaza_types::{ClientId, ConversationId, UserId, id};
+use plaza_types::{ClientId, ConversationId, UserId, id, limits::SECOND};
 use prost::{
     Message as _,
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
@@ -140,6 +140,24 @@ pub fn join_request(conversation: ConversationId, users: &[Bytes], inviter: &[u8
 #[must_use]
 pub fn deleted(conversation: ConversationId, sequences: &[u64]) -> Bytes {
     encode(Event::MessagesDeleted(MessagesDeleted { conversation_id: conversation.to_string(), sequences: sequences.to_vec() }))
+}
+
+/// When the message of an event was accepted, microseconds; `None` for other events.
+#[must_use]
+pub fn sent_at(event: &Bytes) -> Option<u64> {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Sent {
+        #[prost(message, optional, tag = "5")]
+        at: Option<prost_types::Timestamp>,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct SentEntry {
+        #[prost(message, optional, tag = "2")]
+        message: Option<Sent>,
+    }
+    let at = SentEntry::decode(event.clone()).ok()?.message?.at?;
+    let (seconds, nanos) = (u64::try_from(at.seconds).ok()?, u64::try_from(at.nanos).ok()?);
+    Some(seconds * SECOND + nanos / 1000)
 }
 
 /// An event without what a user deleted: the place, the sender and the time stay. `None` when nothing of it is to be left out.

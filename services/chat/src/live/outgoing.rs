@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use plaza_proto::chat::v1::{Behind, LinkResponse, Live, Told, told};
+use plaza_proto::chat::v1::{Behind, LinkResponse, Live, Owned, Told, told};
 use plaza_runtime::CancellationToken;
 use prost::Message as _;
 use tokio::sync::Notify;
@@ -33,6 +33,8 @@ struct Queue {
     bytes: usize,
     /// Sessions that must catch up. Told after everything queued: entries queued before are before the gap.
     behind: HashMap<u64, u64>,
+    /// Told first: whatever is queued for devices whose inboxes went elsewhere is given to them there.
+    owned: Option<Owned>,
 }
 
 impl Outgoing {
@@ -56,6 +58,12 @@ impl Outgoing {
     /// The session must catch up to this cursor.
     pub(crate) fn behind(&self, session: u64, head: u64) {
         self.queue.lock().behind.insert(session, head);
+        self.filled.notify_one();
+    }
+
+    /// What this instance owns now.
+    pub(crate) fn owned(&self, owned: Owned) {
+        self.queue.lock().owned = Some(owned);
         self.filled.notify_one();
     }
 
@@ -124,7 +132,8 @@ impl Outgoing {
             let behind = std::mem::take(&mut queue.behind);
             frame.extend(behind.into_iter().map(|(session, head)| Told { session, told: Some(told::Told::Behind(Behind { head })) }));
         }
-        (!frame.is_empty()).then_some(LinkResponse { told: frame })
+        let owned = queue.owned.take();
+        (!frame.is_empty() || owned.is_some()).then_some(LinkResponse { told: frame, owned })
     }
 
     /// Nobody reads any more, or nobody writes.

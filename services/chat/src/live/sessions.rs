@@ -7,15 +7,20 @@
 //! announces the one after the next. Behind that stands a last guard: a session counts cursors itself, and is sent to the store when one
 //! is missing.
 
-use std::{collections::hash_map, hash::BuildHasher, sync::Arc};
+use std::{
+    collections::{BTreeMap, hash_map},
+    hash::BuildHasher,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use foldhash::{HashMap, fast::RandomState};
 use parking_lot::Mutex;
 use plaza_processor::StoreError;
-use plaza_proto::chat::v1::{Attached, Behind, told::Told};
+use plaza_proto::chat::v1::{Attached, Behind, Owned, Ownership, told::Told};
 use plaza_types::{UserId, partition};
 use smallvec::SmallVec;
+use tokio::sync::watch;
 
 use super::outgoing::Outgoing;
 use crate::metrics;
@@ -29,6 +34,8 @@ pub(crate) struct Sessions {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     partitions: u32,
+    /// The partitions that are this instance's, with the epoch of each.
+    owned: watch::Sender<BTreeMap<u32, u64>>,
 }
 
 #[derive(Default)]
@@ -125,7 +132,34 @@ impl Sessions {
     /// None attached. `partitions` is the number of inbox partitions.
     pub(crate) fn new(partitions: u32) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
-        Self { shards, hasher: RandomState::default(), partitions }
+        Self { shards, hasher: RandomState::default(), partitions, owned: watch::Sender::default() }
+    }
+
+    fn partition_of(&self, user: &UserId) -> u32 {
+        partition::of(user.as_bytes(), self.partitions)
+    }
+
+    /// What is this instance's, as it changes.
+    pub(crate) fn ownership(&self) -> watch::Receiver<BTreeMap<u32, u64>> {
+        self.owned.subscribe()
+    }
+
+    /// Whether all inboxes are this instance's: then it hears of everything.
+    pub(crate) fn owns_all(&self) -> bool {
+        self.owned.borrow().len() == self.partitions as usize
+    }
+
+    /// The same for a gateway.
+    pub(crate) fn owned(&self, owned: &BTreeMap<u32, u64>) -> Owned {
+        let owned = owned.iter().map(|(partition, epoch)| Ownership { partition: *partition, epoch: *epoch });
+        Owned { partitions: self.partitions, owned: owned.collect() }
+    }
+
+    /// The inboxes of a partition are this instance's from now on, which is `now`, microseconds.
+    pub(crate) fn assigned(&self, partition: u32, now: u64) {
+        self.owned.send_modify(|owned| {
+            owned.insert(partition, now);
+        });
     }
 
     fn shard(&self, user: UserId) -> &Mutex<Shard> {
@@ -133,7 +167,8 @@ impl Sessions {
     }
 
     /// Attaches a device that has everything up to `after`, or tells it that it is behind. `stored` asks the store for the user's newest
-    /// cursor; it is only asked when nothing was announced lately.
+    /// cursor; it is only asked when nothing was announced lately. Where the inbox is another instance's nothing would ever be announced: its
+    /// gateway is told of that beside this, and comes again where it should.
     pub(crate) async fn attach(
         &self,
         user: UserId,
@@ -150,6 +185,9 @@ impl Sessions {
         };
         let mut shard = shard.lock();
         shard.detach(user, link, number);
+        if !self.owned.borrow().contains_key(&self.partition_of(&user)) {
+            return Ok(());
+        }
         // Whatever was announced while the store was asked is remembered by now.
         let head = shard.last(&user).unwrap_or_default().max(known);
         if after < head {
@@ -182,7 +220,11 @@ impl Sessions {
 
     /// The inboxes of a partition are another's from now on: their devices must go there, and what is known of them here grows stale.
     pub(crate) fn revoked(&self, partition: u32) {
-        let of = |user: &UserId| partition::of(user.as_bytes(), self.partitions) == partition;
+        // Whoever attaches sees this, or is seen below.
+        self.owned.send_modify(|owned| {
+            owned.remove(&partition);
+        });
+        let of = |user: &UserId| self.partition_of(user) == partition;
         for shard in &self.shards {
             let mut shard = shard.lock();
             for (_, line) in shard.lines.extract_if(|user, _| of(user)) {

@@ -7,7 +7,11 @@ use plaza_embedded_db::{Db, Options};
 use plaza_processor::{Machine, Timed};
 use plaza_types::{ConversationId, UserId};
 
-use super::{Head, Store, embedded::Embedded};
+use super::{
+    Head, Store,
+    embedded::Embedded,
+    scylla::{MIGRATIONS, Scylla},
+};
 use crate::domain::{
     conversation::{
         self, Conversations,
@@ -26,6 +30,15 @@ macro_rules! cases {
                 super::$case(super::embedded(&db)).await;
             }
         )* }
+        mod scylla_store { $(
+            #[tokio::test]
+            async fn $case() {
+                let Some(nodes) = plaza_testkit::external::cql() else { return };
+                let lease = plaza_scylla_kit::testing::lease(&nodes, &[super::MIGRATIONS]).await;
+                let store = super::Scylla::open(&lease.session).await.expect("tables");
+                super::$case(std::sync::Arc::new(store)).await;
+            }
+        )* }
     };
 }
 cases! {
@@ -39,6 +52,8 @@ cases! {
     places_of_a_groups_order_are_counted_up_to_any
     members_and_the_invited_are_those_written_last
     what_a_user_deleted_is_that_users_only
+    numbers_go_on_whatever_they_have_come_to
+    a_watermark_is_seen_after_what_it_covers
 }
 
 pub(crate) fn embedded(db: &Db) -> Arc<dyn Store> {
@@ -281,4 +296,65 @@ async fn what_a_user_deleted_is_that_users_only(store: Arc<dyn Store>) {
     assert_eq!(store.deleted(user(1), here, 300..=300).await.expect("read"), [300]);
     assert!(store.deleted(user(2), here, 1..=999).await.expect("read").is_empty());
     assert!(store.has_deleted(user(1)).await.expect("read") && !store.has_deleted(user(2)).await.expect("read"));
+}
+
+/// Where a store that cuts its tables into parts may do so.
+async fn numbers_go_on_whatever_they_have_come_to(store: Arc<dyn Store>) {
+    let (here, user) = (group(1), user(1));
+    let numbers = [9_998, 9_999, 10_000, 10_001, 19_999, 20_000, 20_001];
+    let message = |sequence: u64| conversation::Row::Message { conversation: here, sequence, event: Bytes::from(sequence.to_string()) };
+    put_conversation(&store, 1, numbers.map(message)).await;
+    let entry = |cursor: u64| inbox::Row::Entry { user, cursor, reference: Reference::Event(Bytes::from(cursor.to_string())) };
+    put_inbox(&store, 1, numbers.map(entry)).await;
+    put_inbox(&store, 1, numbers.map(|sequence| inbox::Row::Deleted { user, conversation: here, sequence })).await;
+    for range in [9_999..=10_000, 9_999..=20_000, 10_000..=19_999, 10_002..=10_003, 1..=30_000] {
+        let expected: Vec<u64> = numbers.into_iter().filter(|number| range.contains(number)).collect();
+        let messages = store.messages(here, range.clone()).await.expect("read");
+        assert_eq!(messages.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), expected, "{range:?}");
+        assert!(messages.iter().all(|(sequence, event)| *event == sequence.to_string()), "{range:?}");
+        let entries = store.entries(user, range.clone()).await.expect("read");
+        assert_eq!(entries.iter().map(|(cursor, _)| *cursor).collect::<Vec<_>>(), expected, "{range:?}");
+        assert_eq!(store.deleted(user, here, range.clone()).await.expect("read"), expected, "{range:?}");
+    }
+
+    let places = [3, 49_999, 50_000, 1_000_000, 90_000_000];
+    for (sequence, count) in places.into_iter().zip(1..) {
+        let call = conversation::Row::CalledAll { conversation: here, sequence, sender: self::user(2), before: 0 };
+        put_conversation(&store, sequence, [conversation::Row::Notice { conversation: here, sequence, count }, call]).await;
+    }
+    let looks = [(2, 0), (49_998, 1), (49_999, 2), (50_000, 3), (99_999, 3), (999_999, 3), (1_000_000, 4), (89_999_999, 4), (u64::MAX, 5)];
+    for (up_to, count) in looks {
+        assert_eq!(store.notices(here, up_to).await.expect("read"), count, "{up_to}");
+        let newest = places.into_iter().filter(|sequence| *sequence <= up_to).max().unwrap_or_default();
+        assert_eq!(store.called_all(here, up_to, user).await.expect("read"), newest, "{up_to}");
+    }
+}
+
+async fn a_watermark_is_seen_after_what_it_covers(store: Arc<dyn Store>) {
+    // So many that writing them takes a while.
+    const ROWS: u64 = 1_500;
+    const PARTS: u64 = 2;
+    let (here, user) = (conversation(1, 2), user(1));
+    let written = async {
+        for part in 0..PARTS {
+            let numbers = part * ROWS + 1..=(part + 1) * ROWS;
+            let message = |sequence: u64| conversation::Row::Message { conversation: here, sequence, event: Bytes::from_static(b"m") };
+            let head = conversation::Row::Head { conversation: here, head: *numbers.end(), time: 1 };
+            put_conversation(&store, part + 1, numbers.clone().map(message).chain([head])).await;
+            let entry = |cursor| inbox::Row::Entry { user, cursor, reference: Reference::Message { conversation: here, sequence: cursor } };
+            put_inbox(&store, part + 1, numbers.clone().map(entry).chain([inbox::Row::Head { user, head: *numbers.end() }])).await;
+        }
+    };
+    let read = async {
+        while store.inbox_head(user).await.expect("read") < PARTS * ROWS {
+            let head = store.heads(&[here]).await.expect("read")[0].sequence;
+            let messages = store.messages(here, 1..=PARTS * ROWS).await.expect("read");
+            assert!(messages.len() as u64 >= head, "{} up to {head}", messages.len());
+            let head = store.inbox_head(user).await.expect("read");
+            let entries = store.entries(user, 1..=PARTS * ROWS).await.expect("read");
+            assert!(entries.len() as u64 >= head, "{} up to {head}", entries.len());
+            tokio::task::yield_now().await;
+        }
+    };
+    futures::future::join(written, read).await;
 }

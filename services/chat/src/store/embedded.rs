@@ -13,20 +13,20 @@ use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
-use foldhash::{HashMap, HashMapExt as _, HashSet};
 use plaza_embedded_db::{Batch, Db, Keyspace};
 use plaza_processor::{StoreError, Timed, embedded::StateTables};
 use plaza_types::{ConversationId, UserId};
 use prost::Message as _;
 
-use super::{Head, Member, Store};
+use super::{
+    Head, Member, Store, entry, malformed,
+    put::{Put, Rewritten},
+};
 use crate::domain::{
     conversation,
     inbox::{self, Membership, Reading, Reference},
 };
 
-const MESSAGE: u8 = 0;
-const EVENT: u8 = 1;
 const MEMBERSHIP: u8 = b'm';
 const READING: u8 = b'r';
 /// Follows a message's key where the message was taken back, so that one range read finds both.
@@ -41,43 +41,6 @@ pub struct Embedded {
     marks: Keyspace,
     members: Keyspace,
     groups: groups::Tables,
-}
-
-/// A row that is written again and again; the last write wins.
-#[derive(PartialEq, Eq, Hash)]
-enum Rewritten {
-    Sent(ConversationId, UserId),
-    Head(ConversationId),
-    InboxHead(UserId),
-    Membership(UserId, ConversationId),
-    Reading(UserId, ConversationId),
-}
-
-/// What a batch has already, newest first. A busy conversation's rows come many times in one batch, and only the newest of each counts.
-struct Put {
-    /// As of when.
-    rewritten: HashMap<Rewritten, u64>,
-    /// Messages whose content must not come back.
-    recalled: HashSet<(ConversationId, u64)>,
-}
-
-impl Put {
-    /// For a batch of so many rows.
-    fn of(rows: usize) -> Self {
-        Self { rewritten: HashMap::with_capacity(rows), recalled: HashSet::default() }
-    }
-
-    /// Whether the batch has a later write of the row; if not, it is going to have this one.
-    fn is_superseded(&mut self, name: Rewritten, time: u64) -> bool {
-        let latest = self.rewritten.entry(name).or_insert(time);
-        let superseded = *latest > time;
-        *latest = time.max(*latest);
-        superseded
-    }
-
-    fn is_recalled(&self, conversation: ConversationId, sequence: u64) -> bool {
-        !self.recalled.is_empty() && self.recalled.contains(&(conversation, sequence))
-    }
 }
 
 impl Embedded {
@@ -112,7 +75,7 @@ impl Embedded {
                 batch.insert(&self.messages, numbered(conversation.as_bytes(), *sequence), event.clone());
             }
             conversation::Row::Recalled { conversation, sequence, event } => {
-                put.recalled.insert((*conversation, *sequence));
+                put.recall(*conversation, *sequence);
                 let mut key = numbered(conversation.as_bytes(), *sequence);
                 batch.insert(&self.messages, key.clone(), event.clone());
                 key.push(RECALLED);
@@ -141,13 +104,7 @@ impl Embedded {
         }
         match &row.row {
             inbox::Row::Entry { user, cursor, reference } => {
-                let value = match reference {
-                    Reference::Message { conversation, sequence } => {
-                        [&[MESSAGE][..], conversation.as_bytes(), &sequence.to_be_bytes()].concat()
-                    }
-                    Reference::Event(event) => [&[EVENT][..], event].concat(),
-                };
-                batch.insert(&self.entries, numbered(user.as_bytes(), *cursor), value);
+                batch.insert(&self.entries, numbered(user.as_bytes(), *cursor), entry::encode(reference));
             }
             inbox::Row::Head { user, head } => {
                 batch.upsert_at(&self.marks, user.to_key(), row.time, head.to_be_bytes());
@@ -185,7 +142,7 @@ impl Store for Embedded {
 
     async fn entries(&self, user: UserId, cursors: RangeInclusive<u64>) -> Result<Vec<(u64, Reference)>, StoreError> {
         let rows = self.range(&self.entries, user.as_bytes(), cursors)?;
-        rows.into_iter().map(|(cursor, value)| Ok((cursor, reference(&value)?))).collect()
+        rows.into_iter().map(|(cursor, value)| Ok((cursor, entry::decode(&value)?))).collect()
     }
 
     async fn messages(&self, conversation: ConversationId, sequences: RangeInclusive<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
@@ -258,17 +215,6 @@ plaza_processor::embedded_store!(Embedded: inbox::Row, |store, rows| store.table
     move |batch, row| store.put_inbox(batch, &mut put, row)
 });
 
-fn reference(value: &[u8]) -> Result<Reference, StoreError> {
-    match value.split_first() {
-        Some((&MESSAGE, rest)) if rest.len() == 25 => {
-            let conversation = ConversationId::from_slice(&rest[..17]).ok_or_else(|| malformed("an entry"))?;
-            Ok(Reference::Message { conversation, sequence: (&rest[17..]).get_u64() })
-        }
-        Some((&EVENT, event)) => Ok(Reference::Event(Bytes::copy_from_slice(event))),
-        _ => Err(malformed("an entry")),
-    }
-}
-
 fn joined(one: &[u8], other: &[u8]) -> Vec<u8> {
     [one, other].concat()
 }
@@ -283,10 +229,6 @@ fn member_key(user: UserId, conversation: ConversationId, kind: u8) -> Vec<u8> {
 
 fn failed(error: plaza_embedded_db::Error) -> StoreError {
     StoreError { message: error.to_string() }
-}
-
-fn malformed(what: impl std::fmt::Display) -> StoreError {
-    StoreError { message: format!("malformed row: {what}") }
 }
 
 #[cfg(test)]

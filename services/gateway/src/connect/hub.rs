@@ -1,4 +1,4 @@
-//! All open streams of this gateway, and what they have in common: the link to the owners of inboxes, the limits, the end.
+//! All open streams of this gateway, and what they have in common: the links to the owners of inboxes, the limits, the end.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use parking_lot::RwLock;
 use plaza_proto::{
-    chat::v1::{self as chat, Ask, Told, ask, told},
+    chat::v1::{self as chat, Ask, Owned, Told, ask, told},
     gateway::v1::{Sent, connect_response::Frame as Answer},
 };
 use plaza_rpc::ApiError;
@@ -20,15 +20,13 @@ use plaza_runtime::{Clock, Rng};
 use plaza_telemetry::propagation;
 use plaza_types::Reason;
 use prost::Message;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
     device::{PAGE, Want},
+    directory::{Asks, Directory, LinkId, Moved},
     refused,
     session::{Call, CallId, Limits, Session, State},
 };
@@ -47,8 +45,8 @@ pub(crate) struct Hub {
     clock: Clock,
     metrics: Metrics,
     sessions: RwLock<HashMap<u64, Arc<Session>>>,
-    /// Where asks go while there is a link. Sends and asks are bounded: the ones by `unanswered`, the others by the number of streams.
-    link: RwLock<Option<mpsc::UnboundedSender<Ask>>>,
+    /// Never locked while a session's state is to be locked after it.
+    directory: RwLock<Directory>,
     numbers: AtomicU64,
     unanswered: Arc<Semaphore>,
     closing: AtomicBool,
@@ -69,7 +67,7 @@ impl Hub {
             clock,
             metrics,
             sessions: RwLock::default(),
-            link: RwLock::default(),
+            directory: RwLock::default(),
             numbers: AtomicU64::new(1),
             unanswered: Arc::new(Semaphore::new(UNANSWERED)),
             closing: AtomicBool::new(false),
@@ -98,11 +96,12 @@ impl Hub {
     }
 
     pub(crate) fn hello(&self, session: &Session, state: &mut State, cursor: u64) {
-        let linked = self.link.read().is_some();
-        state.device.hello(cursor, linked, |want| self.ask(session, want));
+        let owner = self.directory.read().of(session.access.user);
+        session.set_link(owner);
+        state.device.hello(cursor, owner.is_some(), |want| self.ask(session, want));
     }
 
-    /// Sends a message of a device. Called with the session's state locked, so that losing the link either sees the call or is seen here.
+    /// Sends a message of a device. Called with the session's state locked, so that losing a link either sees the call or is seen here.
     pub(crate) fn send(&self, session: &Session, state: &mut State, client_message_id: String, request: Bytes) {
         let span =
             tracing::info_span!(parent: None, "send", otel.name = "plaza.gateway.v1.GatewayService/Connect send", otel.kind = "server");
@@ -127,13 +126,14 @@ impl Hub {
             let busy = |_| ApiError::unavailable(Duration::from_millis(100));
             Arc::clone(&self.unanswered).try_acquire_owned().map_err(busy)
         });
-        let link = self.link.read();
-        match (admitted, link.as_ref()) {
-            (Ok(permit), Some(link)) => {
+        let directory = self.directory.read();
+        let link = session.link().filter(|link| directory.asks(*link).is_some()).or_else(|| directory.any());
+        match (admitted, link.and_then(|link| Some((link, directory.asks(link)?)))) {
+            (Ok(permit), Some((link, asks))) => {
                 let number = self.number();
-                state.owe(Call { number, id, span, permit });
+                state.owe(Call { number, link, id, span, permit });
                 // Fails only when the link is lost, and then the call is refused with all others.
-                let _ = link.send(Ask { session: session.id, ask: Some(ask(number)) });
+                let _ = asks.send(Ask { session: session.id, ask: Some(ask(number)) });
             }
             (Ok(_), None) => state.device.tell(refused(id, &ApiError::unavailable(Duration::from_millis(200)).into())),
             (Err(error), _) => state.device.tell(refused(id, &error.into())),
@@ -148,39 +148,69 @@ impl Hub {
             Want::Pull { after } => ask::Ask::Pull(chat::Pull { user, after, limit: PAGE }),
             Want::Detach => ask::Ask::Detach(chat::Detach {}),
         };
-        if let Some(link) = self.link.read().as_ref() {
-            let _ = link.send(Ask { session: session.id, ask: Some(ask) });
+        let Some(link) = session.link() else { return };
+        if let Some(asks) = self.directory.read().asks(link) {
+            let _ = asks.send(Ask { session: session.id, ask: Some(ask) });
         }
     }
 
-    /// There is a link: everybody is attached through it.
-    pub(crate) fn linked(&self, link: mpsc::UnboundedSender<Ask>) {
-        *self.link.write() = Some(link);
-        self.metrics.linked.record(1, &[]);
-        for session in self.sessions.read().values() {
-            session.change(|state| state.device.linked(|want| self.ask(session, want)));
-        }
+    /// There is a link; what its instance owns it will say.
+    pub(crate) fn linked(&self, asks: Asks) -> LinkId {
+        let id = self.number();
+        let mut directory = self.directory.write();
+        directory.linked(id, asks);
+        self.metrics.linked.record(directory.links() as u64, &[]);
+        id
     }
 
-    /// The link is lost: what was asked will not be answered.
-    pub(crate) fn unlinked(&self) {
-        *self.link.write() = None;
-        self.metrics.linked.record(0, &[]);
+    /// A link is lost: what was asked on it will not be answered.
+    pub(crate) fn unlinked(&self, link: LinkId) {
+        let moved = {
+            let mut directory = self.directory.write();
+            let moved = directory.unlinked(link);
+            self.metrics.linked.record(directory.links() as u64, &[]);
+            moved
+        };
         for session in self.sessions.read().values() {
             session.change(|state| {
-                state.device.unlinked();
-                state.refuse_calls();
+                state.refuse_calls(Some(link));
+                self.reattach(session, state, &moved);
             });
         }
     }
 
-    /// An owner said something.
-    pub(crate) fn told(&self, told: Told) {
+    /// The instance behind a link said what it owns.
+    pub(crate) fn owned(&self, link: LinkId, owned: &Owned) {
+        let moved = self.directory.write().owned(link, owned);
+        for session in self.sessions.read().values().filter(|session| moved.concerns(session.access.user)) {
+            session.change(|state| self.reattach(session, state, &moved));
+        }
+    }
+
+    /// Attaches a device whose inbox has another owner now, with the cursor it has; without an owner it waits for one.
+    fn reattach(&self, session: &Session, state: &mut State, moved: &Moved) {
+        if !moved.concerns(session.access.user) {
+            return;
+        }
+        let owner = self.directory.read().of(session.access.user);
+        state.device.unlinked();
+        self.ask(session, Want::Detach);
+        session.set_link(owner);
+        if owner.is_some() {
+            state.device.linked(|want| self.ask(session, want));
+        }
+    }
+
+    /// An instance said something.
+    pub(crate) fn told(&self, link: LinkId, told: Told) {
         let session = self.sessions.read().get(&told.session).map(Arc::clone);
         let (Some(session), Some(told)) = (session, told.told) else { return };
+        let answers_call = matches!(told, told::Told::Sent(_) | told::Told::Refused(_) | told::Told::Read(_));
         let heartbeat = || prost_types::Duration::try_from(self.config.heartbeat()).unwrap_or_default();
         let want = |want| self.ask(&session, want);
         let gap = session.change(|state| match told {
+            // Another instance's device by now.
+            _ if !answers_call && session.link() != Some(link) => Ok(()),
             told::Told::Attached(attached) => {
                 state.device.attached(attached.head, heartbeat());
                 Ok(())

@@ -1,32 +1,64 @@
-//! The one stream that carries all devices of this gateway to the owners of their inboxes, kept up for as long as the process runs.
+//! The streams that carry all devices of this gateway to the owners of their inboxes, one to each chat instance, kept up for as long as the
+//! instance is there.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures::{Stream, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use plaza_proto::chat::v1::{Ask, LinkRequest, live_service_client::LiveServiceClient};
 use plaza_rpc::{Peer, values};
-use plaza_runtime::Rng;
+use plaza_runtime::{CancellationToken, Rng};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
-use super::hub::Hub;
+use super::{directory::LinkId, hub::Hub};
 
 // A frame with this many of the largest asks is below the 4 MiB that the other side takes.
 const ASKS: usize = 64;
 const FRAME_BYTES: usize = 64 << 20;
 const LONGEST_PAUSE: u64 = 2_000;
 
-/// Keeps the link up until everybody was sent away and it is lost.
-pub(crate) async fn keep(hub: &Hub, chat: &Peer, rng: &Rng) {
+/// Keeps a link to every instance of chat.
+pub(crate) async fn keep_all(hub: &Hub, chat: &Peer, rng: &Rng) {
+    let mut fleet = chat.fleet();
+    let mut kept: HashMap<String, CancellationToken> = HashMap::new();
+    let mut links = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            instances = fleet.next() => {
+                kept.retain(|name, gone| {
+                    let stays = instances.iter().any(|(known, _)| known == name);
+                    if !stays {
+                        gone.cancel();
+                    }
+                    stays
+                });
+                for (name, instance) in instances {
+                    kept.entry(name).or_insert_with(|| {
+                        let gone = CancellationToken::new();
+                        let until = gone.clone();
+                        links.push(async move {
+                            until.run_until_cancelled(keep(hub, &instance, rng)).await;
+                        });
+                        gone
+                    });
+                }
+            }
+            Some(()) = links.next() => {}
+        }
+    }
+}
+
+/// Keeps a link up until everybody was sent away and it is lost.
+async fn keep(hub: &Hub, chat: &Peer, rng: &Rng) {
     let mut failures = 0u32;
     loop {
         let started = Instant::now();
         let ended = carry(hub, chat).await;
-        hub.unlinked();
         if hub.is_closing() {
             return;
         }
@@ -44,13 +76,28 @@ async fn carry(hub: &Hub, chat: &Peer) -> Result<(), Status> {
     let (link, asks) = mpsc::unbounded_channel();
     let mut client = LiveServiceClient::new(chat.clone()).max_decoding_message_size(FRAME_BYTES);
     let mut told = values::responded(client.link(values::request(Asks(asks))).await?);
-    hub.linked(link);
+    let link = Link { hub, id: hub.linked(link) };
     while let Some(response) = told.try_next().await? {
+        if let Some(owned) = response.owned {
+            hub.owned(link.id, &owned);
+        }
         for told in response.told {
-            hub.told(told);
+            hub.told(link.id, told);
         }
     }
     Ok(())
+}
+
+/// A link that is up, until it is dropped.
+struct Link<'a> {
+    hub: &'a Hub,
+    id: LinkId,
+}
+
+impl Drop for Link<'_> {
+    fn drop(&mut self) {
+        self.hub.unlinked(self.id);
+    }
 }
 
 /// Asks as frames, as many in one as there are.

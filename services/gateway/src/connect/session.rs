@@ -4,7 +4,10 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -23,6 +26,7 @@ use tracing::Span;
 use super::{
     codec::{Frame, Kind, Out, SendHead},
     device::{Device, Want},
+    directory::LinkId,
     hub::Hub,
 };
 use crate::tokens::{self, Access};
@@ -36,6 +40,8 @@ const TURN: usize = 32;
 pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) access: Access,
+    /// The link to the owner of the inbox, 0 for none. Changed only with the state locked.
+    link: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -62,6 +68,7 @@ enum Ending {
 /// A frame of the device that is owed an answer.
 pub(crate) struct Call {
     pub(crate) number: u64,
+    pub(crate) link: LinkId,
     pub(crate) id: CallId,
     pub(crate) span: Span,
     pub(crate) permit: OwnedSemaphorePermit,
@@ -86,7 +93,16 @@ impl Session {
     pub(crate) fn new(id: u64, access: Access) -> Self {
         let now = Instant::now();
         let state = State { device: Device::new(), calls: VecDeque::new(), waker: None, heard: now, taken: now, ending: None };
-        Self { id, access, state: Mutex::new(state) }
+        Self { id, access, link: AtomicU64::new(0), state: Mutex::new(state) }
+    }
+
+    /// The link that the device goes by.
+    pub(crate) fn link(&self) -> Option<LinkId> {
+        Some(self.link.load(Ordering::Acquire)).filter(|link| *link != 0)
+    }
+
+    pub(crate) fn set_link(&self, link: Option<LinkId>) {
+        self.link.store(link.unwrap_or_default(), Ordering::Release);
     }
 
     /// Changes the state and wakes the stream if that left something to give.
@@ -128,7 +144,7 @@ impl Session {
             if let Some(Ending::Moved { since, .. }) = &state.ending
                 && now.duration_since(*since) > limits.drain / 2
             {
-                state.refuse_calls();
+                state.refuse_calls(None);
             }
             state.device.retry(want);
             let error = if micros >= self.access.expires {
@@ -168,9 +184,13 @@ impl State {
         self.calls.remove(at)
     }
 
-    /// Answers every open call with a refusal that invites to ask again.
-    pub(crate) fn refuse_calls(&mut self) {
-        while let Some(call) = self.calls.pop_front() {
+    /// Answers every open call, or every one on a link, with a refusal that invites to ask again.
+    pub(crate) fn refuse_calls(&mut self, link: Option<LinkId>) {
+        let calls = std::mem::take(&mut self.calls);
+        let (refused, left) = calls.into_iter().partition(|call| link.is_none_or(|link| link == call.link));
+        self.calls = left;
+        let refused: VecDeque<Call> = refused;
+        for call in refused {
             self.device.tell(super::refused(call.id, &ApiError::unavailable(Duration::from_millis(100)).into()));
         }
     }

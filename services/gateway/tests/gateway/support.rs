@@ -14,7 +14,7 @@ use plaza_proto::{
         directory_service_server::{DirectoryService, DirectoryServiceServer},
     },
     chat::v1::{
-        Ask, LinkRequest, LinkResponse, Told,
+        Ask, LinkRequest, LinkResponse, Owned, Ownership, Told,
         live_service_server::{LiveService, LiveServiceServer},
         told,
     },
@@ -137,7 +137,7 @@ impl Owner {
     }
 
     pub(crate) async fn tell_all(&self, told: Vec<Told>) {
-        soon("the link", self.tell.send(Ok(LinkResponse { told }))).await.expect("an open link");
+        soon("the link", self.tell.send(Ok(LinkResponse { told, owned: None }))).await.expect("an open link");
     }
 }
 
@@ -149,7 +149,13 @@ impl LiveService for Live {
 
     async fn link(&self, request: Request<Streaming<LinkRequest>>) -> Result<Response<Self::LinkStream>, Status> {
         let (tell, told) = mpsc::channel(64);
+        let owned = Owned { partitions: 1, owned: vec![Ownership { partition: 0, epoch: 1 }] };
         let owner = Owner { asks: request.into_inner(), waiting: Default::default(), tell };
+        owner
+            .tell
+            .send(Ok(LinkResponse { told: Vec::new(), owned: Some(owned) }))
+            .await
+            .map_err(|_| Status::unavailable("the test is over"))?;
         self.0.send(owner).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(told)))
     }

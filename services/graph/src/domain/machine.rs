@@ -28,6 +28,8 @@ impl Machine for Graph {
 
     const NAME: &'static str = "graph";
     const TOPIC: Topic = GRAPH;
+    /// A device that is told of a contact reads it, and copies of edges are read anew when they are told.
+    const ROWS_FIRST: bool = true;
 
     fn keys(&self, record_key: &Bytes, envelope: &Envelope, payload: &Payload) -> SmallVec<[Key; 4]> {
         let Some(owner) = UserId::from_slice(record_key) else { return smallvec![] };

@@ -338,10 +338,10 @@ mod tests {
         }
     }
 
-    fn open() -> Opened {
+    async fn open() -> Option<Opened> {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(folder.path(), plaza_embedded_db::Options::default()).expect("a store");
-        Opened { store: Embedded::open(&db).expect("tables"), _folder: folder }
+        Some(Opened { store: Embedded::open(&db).expect("tables"), _folder: folder })
     }
 
     crate::store::conformance::cases!(open);

@@ -14,15 +14,16 @@ use crate::domain::{
     timeline::{self, Timelines, Viewer},
 };
 
-/// Expands every case as a test of its own, on a store made by `$open`.
+/// Expands every case as a test of its own, the same for every store, on one made by `$open`, which gives `None` where it cannot be had.
 macro_rules! cases {
     ($open:ident) => {
-        $crate::store::conformance::cases!($open: nothing_is_there_at_first, the_later_write_wins, everything_of_a_post_comes_back, lists_are_newest_first_and_go_on, viewers, ids_and_rows_together);
+        $crate::store::conformance::cases!($open: nothing_is_there_at_first, the_later_write_wins, everything_of_a_post_comes_back, lists_are_newest_first_and_go_on, viewers, ids_and_rows_together, lists_go_on_over_years, a_chunk_behind_a_missing_one_is_not_read, what_names_is_seen_after_what_it_names);
     };
     ($open:ident: $($case:ident),*) => { $(
         #[tokio::test]
         async fn $case() {
-            $crate::store::conformance::$case(&*$open()).await;
+            let Some(opened) = $open().await else { return };
+            $crate::store::conformance::$case(&*opened).await;
         }
     )* };
 }
@@ -143,4 +144,89 @@ pub(super) async fn ids_and_rows_together(store: &dyn Store) {
     plaza_processor::Store::<Row>::write_rows(store, Posts::NAME, &rows, &ids).await.expect("written");
     assert_eq!(plaza_processor::Store::<Row>::remembered(store, Posts::NAME, &[asked]).await.expect("read"), [Some(remembered)]);
     assert_eq!(store.posts(&[id(1, 1)]).await.expect("read"), [Some(post(1))]);
+}
+
+pub(super) async fn lists_go_on_over_years(store: &dyn Store) {
+    const DAY: u64 = 86_400_000_000;
+    let begin = 1_700_000_000_000_000;
+    // Much on one day, then once a fortnight, then nothing for years.
+    let days = (0..30).map(|_| 4_000).chain((0..40).map(|number| 3_000 - number * 14)).chain([9, 1, 0]);
+    let places: Vec<(u64, u8)> = days.zip(0..).map(|(day, number)| (begin + day * DAY + u64::from(99 - number), number)).collect();
+    for (created, number) in &places {
+        let notice = Notice { time: *created, post: id(3, *number), kind: Kind::Reply, actor: user(5), number: 12 };
+        put(store, 1, [Row::Own { id: id(1, *number), created: *created }, Row::Notice { recipient: user(1), notice }]).await;
+        put_timeline(store, 1, [timeline::Row::Reference { viewer: user(1), created: *created, post: id(2, *number) }]).await;
+    }
+    for limit in [1, 7, 20, 500] {
+        let (mut from, mut read) = (Position::NEWEST, Vec::new());
+        loop {
+            let page = store.references(user(1), from, limit).await.expect("read");
+            assert!(page.len() <= limit);
+            let places = |author: u8| page.iter().map(move |place| Place { post: PostId { author: user(author), ..place.post }, ..*place });
+            let position = |author: u8| Position { after: from.after.map(|after| PostId { author: user(author), ..after }), ..from };
+            assert!(places(1).eq(store.own(user(1), position(1), limit).await.expect("read")), "{from:?} {limit}");
+            let notices = store.notices(user(1), position(3), limit).await.expect("read");
+            assert!(places(3).eq(notices.iter().map(|notice| Place { created: notice.time, post: notice.post })), "{from:?} {limit}");
+            read.extend(page.iter().map(|place| (place.created, place.post.request)));
+            let Some(last) = page.last().filter(|_| page.len() == limit) else { break };
+            from = Position { time: last.created, after: Some(last.post) };
+        }
+        assert!(places.iter().map(|(created, number)| (*created, id(2, *number).request)).eq(read), "{limit} at a time");
+    }
+}
+
+pub(super) async fn a_chunk_behind_a_missing_one_is_not_read(store: &dyn Store) {
+    let comment = |time| Comment { user: user(9).to_key(), time, ..Comment::default() };
+    let chunk = |chunk, size| Row::Comments { id: id(1, 1), chunk, comments: (0..size).map(comment).collect() };
+    let count = async || store.engagements(&[id(1, 1)]).await.expect("read")[0].comments.len();
+    put(store, 1, [chunk(1, 5)]).await;
+    assert_eq!(count().await, 0);
+    put(store, 2, [chunk(0, 100)]).await;
+    assert_eq!(count().await, 100);
+    put(store, 3, [chunk(0, CHUNK as u64)]).await;
+    assert_eq!(count().await, CHUNK + 5);
+}
+
+pub(super) async fn what_names_is_seen_after_what_it_names(store: &dyn Store) {
+    // So many that writing them takes a while.
+    const POSTS: u8 = 249;
+    const REFERENCES: u64 = 2_000;
+    let written = async {
+        let comment = Comment { user: user(9).to_key(), time: 1, ..Comment::default() };
+        // What names comes first when they are written newest first.
+        let posts = (1..=POSTS).map(|number| Row::Post { id: id(1, number), post: post(5) });
+        let words = |text: &'static str| {
+            (0..2_000_u16).map(move |word| Row::Words { id: id(1, (word / 8) as u8), number: u32::from(word % 8), text: text.to_owned() })
+        };
+        let comments = (1..=POSTS).map(|number| Row::Comments { id: id(1, number), chunk: 0, comments: vec![comment.clone()] });
+        let own = (1..=POSTS).map(|number| Row::Own { id: id(1, number), created: u64::from(number) });
+        put(store, 1, words("words").chain(posts).chain(comments).chain(own)).await;
+        let deleted = Comment { deleted: true, ..comment.clone() };
+        let comments = (1..=POSTS).map(|number| Row::Comments { id: id(1, number), chunk: 0, comments: vec![deleted.clone()] });
+        put(store, 2, comments.chain(words(""))).await;
+        let reference = |created| timeline::Row::Reference { viewer: user(1), created, post: id(2, 1) };
+        let references = (1..=REFERENCES).map(reference);
+        let viewer = timeline::Row::Viewer { user: user(1), viewer: Viewer { seen: 7, skipped: 0 } };
+        put_timeline(store, 3, references.chain([viewer])).await;
+    };
+    let read = async {
+        while store.viewer(user(1)).await.expect("read").seen == 0 {
+            // Few, so that they are read soon after the list was.
+            let own = store.own(user(1), Position::NEWEST, 5).await.expect("read");
+            let ids: Vec<PostId> = own.iter().map(|place| place.post).collect();
+            assert!(store.posts(&ids).await.expect("read").iter().all(Option::is_some), "a list names a post that is not there");
+            for number in [1, POSTS / 2, POSTS] {
+                // The words last, which are never gone before the comment.
+                let before = store.engagements(&[id(1, number)]).await.expect("read").remove(0);
+                let words = store.words(id(1, number), &[1]).await.expect("read").remove(0);
+                let after = store.engagements(&[id(1, number)]).await.expect("read").remove(0);
+                let shown = !before.comments.is_empty() && after.comments.iter().all(|comment| !comment.deleted);
+                assert!(!shown || !words.is_empty(), "a comment without words");
+            }
+            tokio::task::yield_now().await;
+        }
+        let references = store.references(user(1), Position::NEWEST, 5_000).await.expect("read");
+        assert_eq!(references.len() as u64, REFERENCES, "who is said to have looked misses nothing");
+    };
+    futures::future::join(written, read).await;
 }

@@ -20,9 +20,9 @@ use plaza_processor::{StoreError, Timed, embedded::StateTables};
 use plaza_types::UserId;
 use prost::Message;
 
-use super::{Place, Position, Store};
+use super::{Place, Position, Store, chunk, malformed};
 use crate::domain::{
-    engagement::{CHUNK, Comment, Engagement, Like},
+    engagement::{CHUNK, Engagement},
     notice::{self, Notice},
     post::{Post, PostId},
     posts,
@@ -46,18 +46,6 @@ pub struct Embedded {
     lists: Keyspace,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct LikesValue {
-    #[prost(message, repeated, tag = "1")]
-    likes: Vec<Like>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct CommentsValue {
-    #[prost(message, repeated, tag = "1")]
-    comments: Vec<Comment>,
-}
-
 impl Embedded {
     /// Opens or creates the tables. Blocks while they are created.
     ///
@@ -76,10 +64,10 @@ impl Embedded {
         match &row.row {
             posts::Row::Post { id, post } => put(of_post(POST, *id), post.encode_to_vec()),
             posts::Row::Likes { id, chunk, likes } => {
-                put(numbered(LIKES, *id, *chunk), LikesValue { likes: likes.clone() }.encode_to_vec());
+                put(numbered(LIKES, *id, *chunk), chunk::Likes { likes: likes.clone() }.encode_to_vec());
             }
             posts::Row::Comments { id, chunk, comments } => {
-                put(numbered(COMMENTS, *id, *chunk), CommentsValue { comments: comments.clone() }.encode_to_vec());
+                put(numbered(COMMENTS, *id, *chunk), chunk::Comments { comments: comments.clone() }.encode_to_vec());
             }
             posts::Row::Words { id, number, text } => put(numbered(WORDS, *id, *number), text.clone().into_bytes()),
             posts::Row::Own { id, created } => {
@@ -152,8 +140,8 @@ impl Store for Embedded {
     async fn engagements(&self, ids: &[PostId]) -> Result<Vec<Engagement>, StoreError> {
         let engagement = |id: &PostId| {
             Ok(Engagement {
-                likes: self.chunks(LIKES, *id, |value: LikesValue| value.likes)?,
-                comments: self.chunks(COMMENTS, *id, |value: CommentsValue| value.comments)?,
+                likes: self.chunks(LIKES, *id, |value: chunk::Likes| value.likes)?,
+                comments: self.chunks(COMMENTS, *id, |value: chunk::Comments| value.comments)?,
             })
         };
         ids.iter().map(engagement).collect()
@@ -220,10 +208,6 @@ fn failed(error: plaza_embedded_db::Error) -> StoreError {
     StoreError { message: error.to_string() }
 }
 
-fn malformed(error: impl std::fmt::Display) -> StoreError {
-    StoreError { message: format!("a stored row cannot be read: {error}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,10 +224,10 @@ mod tests {
         }
     }
 
-    fn open() -> Opened {
+    async fn open() -> Option<Opened> {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(folder.path(), plaza_embedded_db::Options::default()).expect("a store");
-        Opened { store: Embedded::open(&db).expect("tables"), _folder: folder }
+        Some(Opened { store: Embedded::open(&db).expect("tables"), _folder: folder })
     }
 
     crate::store::conformance::cases!(open);

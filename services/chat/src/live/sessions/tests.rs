@@ -3,13 +3,18 @@
 use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use futures::FutureExt as _;
-use plaza_proto::chat::v1::LinkResponse;
 use proptest::prelude::*;
 
 use super::*;
 
 fn user() -> UserId {
     UserId::from_bytes([7; 16])
+}
+
+fn sessions() -> Sessions {
+    let sessions = Sessions::new(1);
+    sessions.assigned(0, 1);
+    sessions
 }
 
 fn event(cursor: u64) -> Bytes {
@@ -19,7 +24,7 @@ fn event(cursor: u64) -> Bytes {
 /// What the link has to say right now.
 fn told(link: &Outgoing) -> Vec<(u64, Told)> {
     let frames = std::iter::from_fn(|| link.next().now_or_never().flatten());
-    frames.flat_map(|LinkResponse { told }| told).filter_map(|told| Some((told.session, told.told?))).collect()
+    frames.flat_map(|frame| frame.told).filter_map(|told| Some((told.session, told.told?))).collect()
 }
 
 async fn stored(head: u64) -> Result<u64, StoreError> {
@@ -38,7 +43,7 @@ fn cursors(told: &[(u64, Told)], session: u64) -> Vec<u64> {
 
 #[test]
 fn two_devices_are_told_the_same_and_a_detached_one_nothing() {
-    let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(1 << 20)));
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(1 << 20)));
     attach(&sessions, 3, &link, 1, 3);
     attach(&sessions, 3, &link, 2, 3);
     for cursor in 4..6 {
@@ -54,7 +59,7 @@ fn two_devices_are_told_the_same_and_a_detached_one_nothing() {
 
 #[test]
 fn an_entry_announced_before_it_is_written_is_not_lost_to_a_device_that_attaches_between() {
-    let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(1 << 20)));
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(1 << 20)));
     sessions.announce(user(), 4, &event(4));
     attach(&sessions, 3, &link, 1, 3);
     assert!(matches!(told(&link)[..], [(1, Told::Behind(Behind { head: 4 }))]));
@@ -66,7 +71,7 @@ fn an_entry_announced_before_it_is_written_is_not_lost_to_a_device_that_attaches
 
 #[test]
 fn a_device_ahead_of_the_store_waits_for_what_it_has_not() {
-    let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(1 << 20)));
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(1 << 20)));
     attach(&sessions, 9, &link, 1, 7);
     for cursor in 8..12 {
         sessions.announce(user(), cursor, &event(cursor));
@@ -76,7 +81,7 @@ fn a_device_ahead_of_the_store_waits_for_what_it_has_not() {
 
 #[test]
 fn a_full_link_sends_its_devices_to_the_store_after_what_it_still_holds() {
-    let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(300)));
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(300)));
     attach(&sessions, 0, &link, 1, 0);
     for cursor in 1..100 {
         sessions.announce(user(), cursor, &event(cursor));
@@ -93,7 +98,7 @@ fn a_full_link_sends_its_devices_to_the_store_after_what_it_still_holds() {
 
 #[test]
 fn a_device_that_came_again_is_not_told_what_was_true_before() {
-    let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(60)));
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(60)));
     attach(&sessions, 0, &link, 1, 0);
     for cursor in 1..10 {
         sessions.announce(user(), cursor, &event(cursor));
@@ -106,11 +111,17 @@ fn a_device_that_came_again_is_not_told_what_was_true_before() {
 
 #[test]
 fn devices_of_a_lost_partition_are_sent_away() {
-    let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(1 << 20)));
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(1 << 20)));
     attach(&sessions, 0, &link, 1, 0);
     sessions.revoked(0);
     sessions.announce(user(), 1, &event(1));
     assert!(matches!(told(&link)[..], [(1, Told::Attached(_)), (1, Told::Behind(_))]));
+    attach(&sessions, 0, &link, 1, 0);
+    assert!(told(&link).is_empty(), "nothing would ever be announced here");
+    sessions.assigned(0, 2);
+    attach(&sessions, 1, &link, 1, 0);
+    sessions.announce(user(), 2, &event(2));
+    assert_eq!(cursors(&told(&link), 1), [2]);
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +147,7 @@ proptest! {
     /// One device, driven one poll at a time between announcements and writes in any order that the owner can cause.
     #[test]
     fn no_gap_and_no_repetition(steps in prop::collection::vec(step(), 1..200), limit in 100usize..2000) {
-        let (sessions, link) = (Sessions::new(1), Arc::new(Outgoing::new(limit)));
+        let (sessions, link) = (sessions(), Arc::new(Outgoing::new(limit)));
         let (announced, written) = (Cell::new(0u64), Rc::new(Cell::new(0u64)));
         let mut received: u64 = 0;
         let mut number = 1;

@@ -15,7 +15,7 @@ use plaza_processor::{StoreError, Timed};
 use plaza_types::{ConversationId, UserId};
 use prost::Message;
 
-use super::{Embedded, failed, joined, malformed, numbered};
+use super::{Embedded, failed, joined, numbered};
 use crate::{
     domain::{
         conversation::{
@@ -24,7 +24,7 @@ use crate::{
         },
         inbox,
     },
-    store::Groups,
+    store::{Groups, malformed},
 };
 
 const MEMBER: u8 = b'm';

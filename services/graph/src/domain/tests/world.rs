@@ -112,7 +112,7 @@ impl World {
         let envelope = Envelope {
             caller: one.to_key(),
             request: Bytes::copy_from_slice(request.as_bytes()),
-            reply_to: Some(ReplyTo { instance: 1, call: self.calls }),
+            reply_to: Some(ReplyTo::new(1, self.calls, None)),
             payload: Payload { other: other.to_key(), kind: Some(kind) }.encode_to_vec().into(),
             ..Envelope::default()
         };

@@ -13,16 +13,17 @@ use std::{
 
 use anyhow::ensure;
 use plaza_client::{Account, Endpoint, Error, graph, moments, moments::audience::Kind as Audience, new_id};
-use plaza_testkit::{
-    people::{SOON, befriend, newcomer},
-    wait::wait_for,
-};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 use tonic::Code;
 
+use crate::{
+    people::{SOON, befriend, newcomer},
+    wait::wait_for,
+};
+
 /// An author and a friend.
-pub(crate) struct Circle {
+pub struct Circle {
     author: Account,
     friend: Account,
     posts: Vec<Made>,
@@ -52,7 +53,10 @@ macro_rules! answered {
 }
 
 /// Lives one circle's life until told to stop; counts what is done.
-pub(crate) async fn run(address: String, seed: u64, progress: watch::Sender<u64>, stop: Arc<AtomicBool>) -> anyhow::Result<Circle> {
+///
+/// # Errors
+/// A refusal where none is due, or somebody who sees what is forbidden.
+pub async fn run(address: String, seed: u64, progress: watch::Sender<u64>, stop: Arc<AtomicBool>) -> anyhow::Result<Circle> {
     let mut rng = StdRng::seed_from_u64(seed);
     let endpoint = Endpoint::new(&address)?.with_longest_wait(Duration::from_millis(300));
     let (author, friend) = (newcomer(&endpoint, "author").await?, newcomer(&endpoint, "friend").await?);
@@ -183,7 +187,10 @@ impl Circle {
     }
 
     /// Nothing acknowledged is missing, and nothing else is there. Answers the number of posts.
-    pub(crate) async fn is_complete(&self) -> anyhow::Result<usize> {
+    ///
+    /// # Errors
+    /// What is missing or too much.
+    pub async fn is_complete(&self) -> anyhow::Result<usize> {
         let allowed: BTreeSet<String> = self.posts.iter().filter(|post| self.allows(post)).map(|post| post.id.clone()).collect();
         wait_for("the timeline has every acknowledged post", SOON, || async {
             let shown = self.shown().await.map_err(|error| error.to_string())?;

@@ -1,0 +1,79 @@
+//! What the clients get while a fault happens: how many sends are acknowledged, sampled all the time, and what that says about the longest time
+//! without any and about when it is as before.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use plaza_testkit::crowd::Crowd;
+use tokio::task::JoinHandle;
+
+const EVERY: Duration = Duration::from_millis(20);
+/// What a rate is measured over.
+const WINDOW: Duration = Duration::from_secs(3);
+/// How much of the rate before counts as back.
+const BACK: f64 = 0.9;
+
+/// Samples until dropped.
+pub(crate) struct Observer {
+    samples: Arc<Mutex<Vec<(Instant, u64)>>>,
+    task: JoinHandle<()>,
+}
+
+impl Observer {
+    pub(crate) fn start(crowd: Arc<Crowd>) -> Self {
+        let samples: Arc<Mutex<Vec<_>>> = Arc::default();
+        let taken = Arc::clone(&samples);
+        #[expect(clippy::disallowed_methods, reason = "ends with the observer")]
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(EVERY);
+            loop {
+                ticks.tick().await;
+                taken.lock().push((Instant::now(), crowd.acknowledged()));
+            }
+        });
+        Self { samples, task }
+    }
+
+    /// Sends acknowledged in a second, over the last seconds.
+    pub(crate) fn rate(&self) -> f64 {
+        let samples = self.samples.lock();
+        let Some((now, count)) = samples.last() else { return 0.0 };
+        let before = samples.iter().rev().find(|(at, _)| now.duration_since(*at) >= WINDOW);
+        before.map_or(0.0, |(at, earlier)| (count - earlier) as f64 / now.duration_since(*at).as_secs_f64())
+    }
+
+    /// The longest time without a send acknowledged since then, also one that goes on.
+    pub(crate) fn longest_gap(&self, since: Instant) -> Duration {
+        let samples = self.samples.lock();
+        let (mut longest, mut last) = (Duration::ZERO, None::<(Instant, u64)>);
+        for (at, count) in samples.iter().filter(|(at, _)| *at >= since) {
+            match last {
+                Some((_, known)) if known != *count => last = Some((*at, *count)),
+                Some((changed, _)) => longest = longest.max(at.duration_since(changed)),
+                None => last = Some((*at, *count)),
+            }
+        }
+        longest
+    }
+
+    /// Waits until the rate is nearly what it was; how long that took, if it was not longer than the limit.
+    pub(crate) async fn is_back(&self, before: f64, limit: Duration) -> Option<Duration> {
+        let began = Instant::now();
+        while began.elapsed() < limit + WINDOW {
+            tokio::time::sleep(EVERY * 5).await;
+            if self.rate() >= before * BACK {
+                return Some(began.elapsed().saturating_sub(WINDOW));
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,78 @@
+//! The cluster's side of a process: Kafka, ScyllaDB or Cassandra, and `plaza migrate`, which creates what they must have.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use plaza_event_log::Topic;
+use plaza_event_log_kafka::{KafkaLog, TopicSpec, admin};
+use plaza_rpc::PageTokens;
+use plaza_runtime::Rng;
+use plaza_scylla_kit::{Deployment, Migrations, Session, deployment};
+
+use crate::{TOPICS, config::Config};
+
+/// The tables of every service.
+const MIGRATIONS: [Migrations; 4] =
+    [plaza_accounts::MIGRATIONS, plaza_graph::MIGRATIONS, plaza_chat::MIGRATIONS, plaza_moments::MIGRATIONS];
+const PAGE_TOKENS: &str = "page-tokens";
+
+/// What a process of a cluster stands on.
+pub(crate) struct Cluster {
+    pub(crate) log: Arc<KafkaLog>,
+    pub(crate) session: Session,
+    pub(crate) page_tokens: PageTokens,
+}
+
+impl Cluster {
+    /// Connects, and refuses what `plaza migrate` has not made, or made for another configuration.
+    pub(crate) async fn connect(config: &Config, rng: &Rng) -> anyhow::Result<Self> {
+        let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
+        plaza_scylla_kit::check(&session, &MIGRATIONS).await.context("the tables are not what this binary needs")?;
+        let deployment = Deployment::open(&session).await?;
+        let topics = recorded(&deployment, config).await?;
+        let log = KafkaLog::open(&config.kafka, &topics).await.context("cannot use Kafka")?;
+        let key = deployment.secret(PAGE_TOKENS, &rng.bytes::<32>()).await.context("cannot read the page token key")?;
+        let page_tokens = PageTokens::new(key.try_into().ok().context("the page token key is damaged")?);
+        Ok(Self { log, session, page_tokens })
+    }
+}
+
+/// Creates topics and tables, or brings them to where this binary needs them. Safe to run again, and from several places.
+///
+/// # Errors
+/// The clusters cannot be reached, or hold what was made for another configuration.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    anyhow::ensure!(config.is_clustered(), "there is nothing to migrate: the configuration names no cluster (kafka.brokers, cql.nodes)");
+    let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
+    let owner = format!("{}-{:016x}", std::process::id(), Rng::system().next_u64());
+    plaza_scylla_kit::migrate(&session, &MIGRATIONS, &owner).await.context("cannot migrate the tables")?;
+    let deployment = Deployment::open(&session).await?;
+    for topic in TOPICS {
+        let wanted = deployment::Topic { generation: 1, partitions: config.cluster.partitions, settings: String::new() };
+        deployment.put_topic(topic.0, &wanted).await?;
+    }
+    let topics = recorded(&deployment, config).await?;
+    admin::create(&config.kafka, &topics).await.context("cannot create the topics")?;
+    Ok(())
+}
+
+/// The topics as they were created.
+async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
+    let mut specs = Vec::new();
+    for topic in TOPICS {
+        let recorded = deployment.topic(topic.0).await?;
+        let Some(recorded) = recorded else { anyhow::bail!("topic {} was never created: run `plaza migrate`", topic.0) };
+        let (generation, partitions) = (recorded.generation, recorded.partitions);
+        anyhow::ensure!(
+            partitions == config.cluster.partitions,
+            "topic {} has {partitions} partitions: set cluster.partitions = {partitions}, for to change it takes a new deployment",
+            topic.0
+        );
+        specs.push(spec(topic, partitions, generation));
+    }
+    Ok(specs)
+}
+
+fn spec(topic: Topic, partitions: u32, generation: u32) -> TopicSpec {
+    TopicSpec { topic, partitions, generation }
+}

@@ -115,8 +115,13 @@ impl Fault {
         !short || self == Self::KillAll
     }
 
-    /// How many error lines the processes are to write, each for a record that is parked; so many records are to be found there.
-    pub(crate) fn is_parked(self) -> bool {
-        self == Self::Poison
+    /// What error lines of the processes may say.
+    pub(crate) fn expected(self) -> &'static [&'static str] {
+        match self {
+            Self::Poison => &["record parked"],
+            // The driver's own words for nodes that it cannot reach.
+            Self::CutCql | Self::UnknownWrite | Self::KillNode => &["ERROR scylla::cluster"],
+            _ => &[],
+        }
     }
 }

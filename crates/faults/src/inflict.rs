@@ -80,7 +80,8 @@ pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut
         }
         Fault::SlowCql => {
             let Some(gate) = deployment.nodes.first() else { return Ok(()) };
-            gate.set(Passage::Slow(Duration::from_millis(500)));
+            // Each way.
+            gate.set(Passage::Slow(Duration::from_millis(250)));
             sleep(Duration::from_secs(10)).await;
             gate.set(Passage::Open);
             Ok(())

@@ -13,8 +13,6 @@ use tokio::task::JoinHandle;
 const EVERY: Duration = Duration::from_millis(20);
 /// What a rate is measured over.
 const WINDOW: Duration = Duration::from_secs(3);
-/// How much of the rate before counts as back.
-const BACK: f64 = 0.9;
 
 /// How much each user was acknowledged until then.
 type Sample = (Instant, Vec<u64>);
@@ -56,12 +54,12 @@ impl Observer {
         (longest(&samples, since, total), of_one.unwrap_or_default())
     }
 
-    /// Waits until the rate is nearly what it was; how long that took, if it was not longer than the limit.
-    pub(crate) async fn is_back(&self, before: f64, limit: Duration) -> Option<Duration> {
+    /// Waits until so much is acknowledged in a second; how long that took, if it was not longer than the limit.
+    pub(crate) async fn is_back(&self, rate: f64, limit: Duration) -> Option<Duration> {
         let began = Instant::now();
         while began.elapsed() < limit + WINDOW {
             tokio::time::sleep(EVERY * 5).await;
-            if self.rate() >= before * BACK {
+            if self.rate() >= rate {
                 return Some(began.elapsed().saturating_sub(WINDOW));
             }
         }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use plaza_testkit::{History, checker, circle, crowd::Crowd, replay};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
@@ -17,6 +17,8 @@ use crate::{deployment::Deployment, fault::Fault, inflict::inflict, observe::Obs
 
 const PAIRS: usize = 3;
 const CIRCLES: u64 = 2;
+/// So that what they cost stays small beside the sends, whose rate is compared.
+const CIRCLE_PAUSE: Duration = Duration::from_millis(300);
 /// How long it may take until it is as before.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 /// How much of the rate before that is. The short form runs beside whatever else the machine does, so it only finds out what stays broken.
@@ -35,13 +37,16 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
         beside(async move { crowd.busy(seed, stop).await })
     };
     let steps = watch::Sender::new(0);
-    let circles: Vec<_> = (0..CIRCLES)
-        .map(|number| beside(circle::run(deployment.address(), seed.wrapping_add(number), steps.clone(), Arc::clone(&stop))))
-        .collect();
+    let circle = |number| circle::run(deployment.address(), seed.wrapping_add(number), CIRCLE_PAUSE, steps.clone(), Arc::clone(&stop));
+    let circles: Vec<_> = (0..CIRCLES).map(|number| beside(circle(number))).collect();
     let observer = Observer::start(Arc::clone(&crowd));
     sleep(Duration::from_secs(if short { 5 } else { 8 })).await;
     let rate = observer.rate();
-    ensure!(rate > 0.0, "nothing is acknowledged before the fault");
+    if busy.is_finished() || rate == 0.0 {
+        stop.store(true, Ordering::Relaxed);
+        busy.await?.context("the load, before the fault")?;
+        bail!("nothing is acknowledged before the fault");
+    }
 
     let rounds = fault.rounds(short);
     let since = Instant::now();

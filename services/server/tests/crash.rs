@@ -164,7 +164,7 @@ async fn what_is_forbidden_is_not_seen_and_what_is_allowed_is_after_kill_9() -> 
     let (progress, mut progressed) = watch::channel(0);
     let lives: Vec<_> = (0..4)
         .map(|number| {
-            let life = circle::run(server.address(), seed.wrapping_add(number), progress.clone(), Arc::clone(&stop));
+            let life = circle::run(server.address(), seed.wrapping_add(number), Duration::ZERO, progress.clone(), Arc::clone(&stop));
             #[expect(clippy::disallowed_methods, reason = "a test's own task, joined below")]
             tokio::spawn(life)
         })

@@ -56,6 +56,9 @@ struct Arguments {
     /// What whoever reads the table is to know of the run.
     #[arg(long, default_value = "")]
     note: String,
+    /// Keep the logs of the processes, whatever comes of it.
+    #[arg(long)]
+    keep_logs: bool,
     /// How the brokers and nodes are killed and started: the project's own commands.
     #[arg(long, default_value = "xtask")]
     xtask: PathBuf,
@@ -81,6 +84,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let mut outcomes = arguments.results.as_deref().map(report::read).transpose()?.unwrap_or_default();
     let mut is_good = true;
     let mut ran = 0;
+    let mut kept: Option<Deployment> = None;
     for fault in Fault::ALL {
         let named = arguments.only.is_empty() || arguments.only.iter().any(|only| fault.name().contains(only.as_str()));
         if !named || arguments.short && !fault.is_short() {
@@ -97,7 +101,21 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             }
             Needs::Nothing | Needs::Replicas | Needs::KafkaGates => {}
         }
-        let outcome = one(fault, &setup, seed, arguments.short).await?;
+        // Each on topics and tables of its own, for what one leaves behind must not judge the next; only the short form has no time for that.
+        let mut deployment = match kept.take() {
+            Some(deployment) => deployment,
+            None => Deployment::start(&setup).await?,
+        };
+        if arguments.keep_logs {
+            deployment.keep_logs();
+            println!("logs in {}", deployment.folder().display());
+        }
+        let outcome = one(fault, &mut deployment, seed, arguments.short).await?;
+        if arguments.short && outcome.is_good() {
+            kept = Some(deployment);
+        } else {
+            end(deployment, outcome.is_good()).await?;
+        }
         let build = if cfg!(debug_assertions) { "unoptimized" } else { "optimized" }.to_owned();
         let outcome = Outcome { brokers, nodes, seed, build, note: arguments.note.clone(), ..outcome };
         is_good &= outcome.is_good();
@@ -112,28 +130,38 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             std::fs::write(path, report::document(&outcomes))?;
         }
     }
+    if let Some(deployment) = kept {
+        end(deployment, true).await?;
+    }
     Ok(is_good && ran > 0)
 }
 
-/// One fault on topics and tables of its own: what one leaves behind must not judge the next.
-async fn one(fault: Fault, setup: &Setup, seed: u64, short: bool) -> anyhow::Result<Outcome> {
-    let mut deployment = Deployment::start(setup).await?;
-    let outcome = match run::run(fault, &mut deployment, seed, short).await {
-        Ok(outcome) => outcome,
+/// One fault, and what came of it in a line.
+async fn one(fault: Fault, deployment: &mut Deployment, seed: u64, short: bool) -> anyhow::Result<Outcome> {
+    match run::run(fault, deployment, seed, short).await {
+        Ok(outcome) => {
+            println!("{}", report::line(&outcome));
+            if !outcome.is_good() {
+                println!("{:#?}\n{:#?}", outcome.violations, outcome.errors);
+            }
+            Ok(outcome)
+        }
         Err(error) => {
             deployment.keep_logs();
-            return Err(error.context(format!("{}, logs in {}", fault.name(), deployment.folder().display())));
+            Err(error.context(format!("{}, logs in {}", fault.name(), deployment.folder().display())))
         }
-    };
-    println!("{}", report::line(&outcome));
-    deployment.stop_all().await?;
-    if outcome.is_good() {
-        deployment.servers.remove().await?;
-    } else {
-        deployment.keep_logs();
-        println!("{:#?}\n{:#?}\nlogs in {}", outcome.violations, outcome.errors, deployment.folder().display());
     }
-    Ok(outcome)
+}
+
+/// What was good is taken away; of the rest everything is kept to be looked at.
+async fn end(mut deployment: Deployment, is_good: bool) -> anyhow::Result<()> {
+    deployment.stop_all().await?;
+    if is_good {
+        return deployment.servers.remove().await;
+    }
+    deployment.keep_logs();
+    println!("logs in {}", deployment.folder().display());
+    Ok(())
 }
 
 fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {

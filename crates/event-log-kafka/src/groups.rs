@@ -33,10 +33,13 @@ use crate::{
 
 const ROLE: &str = "group";
 /// How soon a member that is dropped begins to leave.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(20);
 /// A member whose thread did not run for this long is no longer one.
 const LONGEST_PAUSE_MS: &str = "60000";
-/// Members hear of changes with their heartbeats, so these are frequent: this many in a session.
+/// Members hear of changes with their heartbeats, so these are frequent, however long the session: when a member leaves, nobody works on its
+/// partitions until the others have heard of it.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// In a short session there are at least this many.
 const HEARTBEATS: u32 = 12;
 
 /// One membership, until it is dropped.
@@ -62,7 +65,7 @@ impl Member {
             .set("group.id", format!("{}{group}.{}", connection.config.prefix, topic.spec.topic.0))
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.as_millis().to_string())
-            .set("heartbeat.interval.ms", (session / HEARTBEATS).as_millis().to_string())
+            .set("heartbeat.interval.ms", HEARTBEAT.min(session / HEARTBEATS).as_millis().to_string())
             .set("max.poll.interval.ms", LONGEST_PAUSE_MS)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")

@@ -1,26 +1,36 @@
 //! A deployment on one machine: two instances of each service, each a process of the real binary, with a way in that leads to whichever gateway
-//! is up, and ways to the CQL nodes that can be shut for one of the processes.
+//! is up, and ways to the brokers and nodes that can be shut for one of the processes.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
-use plaza_testkit::wait::wait_for;
+use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use crate::gate::Gate;
+use crate::{gate::Gate, process::Process, servers::Servers};
 
 const SERVICES: [&str; 4] = ["accounts", "graph", "chat", "moments"];
 const INSTANCES: usize = 2;
-/// What a process says when it serves.
-const BANNER: &str = concat!("plaza ", env!("CARGO_PKG_VERSION"), ": ");
-const START: Duration = Duration::from_secs(60);
+/// The one behind gates.
+const GATED: &str = "chat1";
 /// How long a member of a group that says nothing keeps its partitions.
 pub(crate) const SESSION: Duration = Duration::from_secs(3);
+/// Partitions of each topic.
+pub(crate) const PARTITIONS: u32 = 8;
+
+/// What a deployment is made with.
+pub(crate) struct Setup {
+    pub(crate) binary: PathBuf,
+    pub(crate) kafka: String,
+    /// For each broker, where it listens and where it says it does.
+    pub(crate) kafka_gates: Vec<(SocketAddr, SocketAddr)>,
+    pub(crate) cql: Vec<SocketAddr>,
+    pub(crate) xtask: PathBuf,
+}
 
 /// The processes.
 pub(crate) struct Deployment {
@@ -28,25 +38,19 @@ pub(crate) struct Deployment {
     binary: PathBuf,
     xtask: PathBuf,
     pub(crate) processes: Vec<Process>,
+    /// What processes that are launched are told beside their files.
+    pub(crate) settings: &'static [&'static str],
     front: Gate,
     /// For one process: a gate for each CQL node, at the node's own address.
     pub(crate) nodes: Vec<Gate>,
-}
-
-/// One process.
-pub(crate) struct Process {
-    pub(crate) name: String,
-    pub(crate) service: &'static str,
-    config: PathBuf,
-    log: PathBuf,
-    port: u16,
-    child: Option<Child>,
-    banners_before: usize,
+    /// For the same one: a gate for each broker, where there can be some.
+    pub(crate) brokers: Vec<Gate>,
+    pub(crate) servers: Servers,
 }
 
 impl Deployment {
     /// Creates topics and tables of its own and starts everything.
-    pub(crate) async fn start(binary: &Path, kafka: &str, cql: &str, xtask: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn start(setup: &Setup) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let prefix = format!("f{:07x}", rand::random::<u32>() >> 4);
         let mut ports = Vec::new();
@@ -54,63 +58,62 @@ impl Deployment {
         for service in SERVICES.into_iter().chain(["gateway"]) {
             // One more of chat, which is started when a test scales out.
             for instance in 1..=INSTANCES + usize::from(service == "chat") {
-                let name = format!("{service}{instance}");
                 ports.push(free_port()?);
                 let port = if service == "gateway" { free_port()? } else { ports[ports.len() - 1] };
-                let config = folder.path().join(format!("{name}.toml"));
-                let log = folder.path().join(format!("{name}.log"));
-                processes.push(Process { name, service, config, log, port, child: None, banners_before: 0 });
+                processes.push(Process::new(format!("{service}{instance}"), service, port, folder.path()));
             }
         }
-        let nodes: Vec<SocketAddr> = cql.split(',').map(str::parse).collect::<Result<_, _>>().context("PLAZA_TEST_CQL")?;
-        let replicas = nodes.len().min(3);
+        let mut brokers = Vec::new();
+        for (listener, gate) in &setup.kafka_gates {
+            brokers.push(Gate::open(*gate, vec![*listener]).await?);
+        }
         // The driver finds the nodes by their addresses and the port it was given.
         let gate_port = free_port()?;
-        let mut gates = Vec::new();
-        for node in &nodes {
-            gates.push(Gate::open(SocketAddr::new(node.ip(), gate_port), vec![*node]).await?);
+        let mut nodes = Vec::new();
+        for node in &setup.cql {
+            nodes.push(Gate::open(SocketAddr::new(node.ip(), gate_port), vec![*node]).await?);
         }
-        for (place, process) in processes.iter().enumerate() {
+        let gated_brokers: Vec<_> = brokers.iter().map(|gate| gate.address.to_string()).collect();
+        for (process, port) in processes.iter().zip(&ports) {
             let peers = SERVICES.map(|service| {
                 let of: Vec<_> = processes.iter().zip(&ports).filter(|(peer, _)| peer.service == service).collect();
                 let addresses: Vec<_> = of.into_iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
                 format!("{service} = \"{}\"", addresses.join(","))
             });
-            let gated = process.name == "chat1";
-            let nodes: Vec<_> =
-                nodes.iter().map(|node| format!("\"{}:{}\"", node.ip(), if gated { gate_port } else { node.port() })).collect();
+            let is_gated = process.name == GATED;
+            let nodes = setup.cql.iter().map(|node| (node.ip(), if is_gated { gate_port } else { node.port() }));
+            let nodes: Vec<_> = nodes.map(|(ip, port)| format!("\"{ip}:{port}\"")).collect();
+            let kafka = if is_gated && !gated_brokers.is_empty() { gated_brokers.join(",") } else { setup.kafka.clone() };
             let config = format!(
                 "services = \"{}\"\n[accounts.password]\nmemory_kib = 64\npasses = 1\n[gateway]\nlisten = \"127.0.0.1:{}\"\nrate_limits = false\n\
-                 [cluster]\nlisten = \"127.0.0.1:{}\"\npartitions = 8\n[cluster.peers]\n{}\n\
+                 [cluster]\nlisten = \"127.0.0.1:{port}\"\npartitions = {PARTITIONS}\n[cluster.peers]\n{}\n\
                  [kafka]\nbrokers = \"{kafka}\"\nprefix = \"{prefix}.\"\nsession_timeout = \"{}s\"\n\
-                 [cql]\nnodes = [{}]\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {replicas}\n",
+                 [cql]\nnodes = [{}]\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {}\n",
                 process.service,
                 if process.service == "gateway" { process.port } else { 0 },
-                ports[place],
                 peers.join("\n"),
                 SESSION.as_secs(),
                 nodes.join(","),
+                setup.cql.len().min(3),
             );
-            std::fs::write(&process.config, config)?;
+            std::fs::write(process.config(), config)?;
         }
-        let first = &processes[0].config;
-        let migrated = Command::new(binary).arg("--config").arg(first).arg("migrate").output().context("plaza migrate")?;
-        ensure!(migrated.status.success(), "plaza migrate: {}", String::from_utf8_lossy(&migrated.stderr));
         let gateways = processes.iter().filter(|process| process.service == "gateway");
         let gateways = gateways.map(|process| SocketAddr::from((Ipv4Addr::LOCALHOST, process.port))).collect();
         let front = Gate::open((Ipv4Addr::LOCALHOST, 0).into(), gateways).await?;
-        let mut deployment = Self { folder, binary: binary.to_owned(), xtask, processes, front, nodes: gates };
-        for place in 0..deployment.processes.len() {
-            if deployment.processes[place].name != "chat3" {
-                deployment.launch(place)?;
-            }
-        }
-        for place in 0..deployment.processes.len() {
-            if deployment.processes[place].child.is_some() {
-                deployment.is_up(place).await?;
-            }
-        }
+        let servers = Servers::new(&setup.kafka, &setup.cql, &prefix);
+        let (binary, xtask) = (setup.binary.clone(), setup.xtask.clone());
+        let mut deployment = Self { folder, binary, xtask, processes, settings: &[], front, nodes, brokers, servers };
+        deployment.migrate()?;
+        deployment.start_all().await?;
         Ok(deployment)
+    }
+
+    fn migrate(&self) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.binary);
+        let migrated = command.arg("--config").arg(self.processes[0].config()).arg("migrate").output().context("plaza migrate")?;
+        ensure!(migrated.status.success(), "plaza migrate: {}", String::from_utf8_lossy(&migrated.stderr));
+        Ok(())
     }
 
     /// Where clients connect.
@@ -134,64 +137,47 @@ impl Deployment {
 
     /// The places of those that run.
     pub(crate) fn running(&self) -> Vec<usize> {
-        (0..self.processes.len()).filter(|place| self.processes[*place].child.is_some()).collect()
+        (0..self.processes.len()).filter(|place| self.processes[*place].is_running()).collect()
     }
 
     /// Starts a process without waiting for it.
     pub(crate) fn launch(&mut self, place: usize) -> anyhow::Result<()> {
-        let process = &mut self.processes[place];
-        process.banners_before = process.banners();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&process.log)?;
-        let mut command = Command::new(&self.binary);
-        command.arg("--config").arg(&process.config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        process.child = Some(command.spawn().with_context(|| format!("starting {}", process.name))?);
-        Ok(())
+        self.processes[place].launch(&self.binary, self.settings)
     }
 
-    /// Waits until a process serves.
-    pub(crate) async fn is_up(&self, place: usize) -> anyhow::Result<()> {
-        let process = &self.processes[place];
-        let serves = || std::future::ready(if process.banners() > process.banners_before { Ok(()) } else { Err("not yet") });
-        wait_for("the process serves", START, serves)
-            .await
-            .with_context(|| format!("{}: {}", process.name, std::fs::read_to_string(&process.log).unwrap_or_default()))
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub(crate) fn kill(&mut self, place: usize) -> anyhow::Result<()> {
-        let process = &mut self.processes[place];
-        let Some(mut child) = process.child.take() else { bail!("{} is not running", process.name) };
-        child.kill()?;
-        child.wait()?;
-        Ok(())
+    /// Starts a process and waits until it serves.
+    pub(crate) async fn bring_up(&mut self, place: usize) -> anyhow::Result<()> {
+        self.launch(place)?;
+        self.processes[place].is_up().await
     }
 
     /// SIGTERM, and waits until it is gone.
     pub(crate) async fn stop_one(&mut self, place: usize) -> anyhow::Result<()> {
-        self.signal(place, "TERM")?;
-        self.has_ended(place).await
+        self.processes[place].signal("TERM")?;
+        self.processes[place].has_ended().await
     }
 
-    async fn has_ended(&mut self, place: usize) -> anyhow::Result<()> {
-        let process = &mut self.processes[place];
-        let Some(mut child) = process.child.take() else { bail!("{} is not running", process.name) };
-        let ended = wait_for("the process stops", Duration::from_secs(20), || {
-            std::future::ready(child.try_wait().ok().flatten().ok_or("still running"))
-        });
-        let status = ended.await;
-        if status.is_err() {
-            let _ = (child.kill(), child.wait());
+    /// Starts two instances of everything and waits until they serve.
+    pub(crate) async fn start_all(&mut self) -> anyhow::Result<()> {
+        let places: Vec<_> = (0..self.processes.len()).filter(|place| self.processes[*place].name != "chat3").collect();
+        for place in &places {
+            self.launch(*place)?;
         }
-        ensure!(status?.success(), "{} did not end well", process.name);
+        for place in places {
+            self.processes[place].is_up().await?;
+        }
         Ok(())
     }
 
-    /// Sends a signal, such as `STOP`.
-    pub(crate) fn signal(&self, place: usize, signal: &str) -> anyhow::Result<()> {
-        let process = &self.processes[place];
-        let child = process.child.as_ref().with_context(|| format!("{} is not running", process.name))?;
-        let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status()?;
-        ensure!(sent.success(), "kill -{signal} answered {sent}");
+    /// Ends everything in order.
+    pub(crate) async fn stop_all(&mut self) -> anyhow::Result<()> {
+        let running = self.running();
+        for place in &running {
+            self.processes[*place].signal("TERM")?;
+        }
+        for place in running {
+            self.processes[place].has_ended().await?;
+        }
         Ok(())
     }
 
@@ -203,43 +189,15 @@ impl Deployment {
         Ok(())
     }
 
-    /// Ends everything in order.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        for place in self.running() {
-            self.signal(place, "TERM")?;
-        }
-        for place in self.running() {
-            self.has_ended(place).await?;
-        }
-        Ok(())
-    }
-
     /// Lines of level ERROR, and of panics, in all logs.
     pub(crate) fn errors(&self) -> Vec<String> {
         let mut errors = Vec::new();
         for process in &self.processes {
-            let log = std::fs::read_to_string(&process.log).unwrap_or_default();
+            let log = process.log();
             let loud = log.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked"));
             errors.extend(loud.map(|line| format!("{}: {line}", process.name)));
         }
         errors
-    }
-}
-
-impl Process {
-    /// How often it has said that it serves.
-    fn banners(&self) -> usize {
-        std::fs::read_to_string(&self.log).unwrap_or_default().matches(BANNER).count()
-    }
-}
-
-impl Drop for Deployment {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            if let Some(mut child) = process.child.take() {
-                let _ = (child.kill(), child.wait());
-            }
-        }
     }
 }
 

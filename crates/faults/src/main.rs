@@ -3,16 +3,25 @@
 //! of the crash tests. `cargo xtask faults` builds everything, starts the cluster and runs this.
 
 mod deployment;
-mod faults;
+mod fault;
 mod gate;
+mod inflict;
 mod observe;
+mod process;
 mod report;
+mod run;
+mod servers;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::Parser;
 
-use crate::{deployment::Deployment, faults::Fault};
+use crate::{
+    deployment::{Deployment, Setup},
+    fault::{Fault, Needs},
+    report::Outcome,
+};
 
 /// What to run it with.
 #[derive(Parser)]
@@ -23,6 +32,9 @@ struct Arguments {
     /// Addresses of the brokers.
     #[arg(long, env = "PLAZA_TEST_KAFKA")]
     kafka: String,
+    /// For each broker another address it listens at, and after a `=` the one it says for that, where the suite then listens.
+    #[arg(long, value_delimiter = ',')]
+    kafka_gates: Vec<String>,
     /// Addresses of the CQL nodes.
     #[arg(long, env = "PLAZA_TEST_CQL")]
     cql: String,
@@ -35,9 +47,18 @@ struct Arguments {
     /// Repeats the choices of a run.
     #[arg(long)]
     seed: Option<u64>,
+    /// A file of outcomes: those of this run replace those of the same faults.
+    #[arg(long)]
+    results: Option<PathBuf>,
     /// Where the table of results goes; nowhere without.
     #[arg(long)]
     report: Option<PathBuf>,
+    /// What whoever reads the table is to know of the run.
+    #[arg(long, default_value = "")]
+    note: String,
+    /// Keep the logs of the processes, whatever comes of it.
+    #[arg(long)]
+    keep_logs: bool,
     /// How the brokers and nodes are killed and started: the project's own commands.
     #[arg(long, default_value = "xtask")]
     xtask: PathBuf,
@@ -58,37 +79,101 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}: repeat with --seed {seed}");
-    let servers = arguments.kafka.split(',').count().min(arguments.cql.split(',').count());
-    let mut results = Vec::new();
+    let setup = setup(&arguments)?;
+    let (brokers, nodes) = (arguments.kafka.split(',').count(), setup.cql.len());
+    let mut outcomes = arguments.results.as_deref().map(report::read).transpose()?.unwrap_or_default();
+    let mut is_good = true;
+    let mut ran = 0;
+    let mut kept: Option<Deployment> = None;
     for fault in Fault::ALL {
         let named = arguments.only.is_empty() || arguments.only.iter().any(|only| fault.name().contains(only.as_str()));
         if !named || arguments.short && !fault.is_short() {
             continue;
         }
-        if fault.needs_replicas() && servers < 3 {
-            println!("SKIP {}: takes three brokers and three nodes", fault.name());
-            continue;
-        }
-        // Each on topics and tables of its own: what one leaves behind must not judge the next.
-        let mut deployment = Deployment::start(&arguments.binary, &arguments.kafka, &arguments.cql, arguments.xtask.clone()).await?;
-        let result = faults::run(fault, &mut deployment, seed, arguments.short).await;
-        let result = match result {
-            Ok(result) => result,
-            Err(error) => {
-                deployment.keep_logs();
-                return Err(error.context(format!("{}, logs in {}", fault.name(), deployment.folder().display())));
+        match fault.needs() {
+            Needs::Replicas if brokers.min(nodes) < 3 => {
+                println!("SKIP {}: takes three brokers and three nodes", fault.name());
+                continue;
             }
-        };
-        println!("{}", report::line(&result));
-        if !result.is_good() {
-            deployment.keep_logs();
-            println!("{:#?}\nlogs in {}", result.violations, deployment.folder().display());
+            Needs::KafkaGates if setup.kafka_gates.is_empty() => {
+                println!("SKIP {}: takes brokers that can be reached through gates", fault.name());
+                continue;
+            }
+            Needs::Nothing | Needs::Replicas | Needs::KafkaGates => {}
         }
-        results.push(result);
-        deployment.stop().await?;
+        // Each on topics and tables of its own, for what one leaves behind must not judge the next; only the short form has no time for that.
+        let mut deployment = match kept.take() {
+            Some(deployment) => deployment,
+            None => Deployment::start(&setup).await?,
+        };
+        if arguments.keep_logs {
+            deployment.keep_logs();
+            println!("logs in {}", deployment.folder().display());
+        }
+        let outcome = one(fault, &mut deployment, seed, arguments.short).await?;
+        if arguments.short && outcome.is_good() {
+            kept = Some(deployment);
+        } else {
+            end(deployment, outcome.is_good()).await?;
+        }
+        let build = if cfg!(debug_assertions) { "unoptimized" } else { "optimized" }.to_owned();
+        let outcome = Outcome { brokers, nodes, seed, build, note: arguments.note.clone(), ..outcome };
+        is_good &= outcome.is_good();
+        ran += 1;
+        outcomes.retain(|earlier| earlier.fault != outcome.fault);
+        outcomes.push(outcome);
+        outcomes.sort_by_key(|outcome| Fault::ALL.iter().position(|fault| fault.name() == outcome.fault));
+        if let Some(path) = &arguments.results {
+            report::write(path, &outcomes)?;
+        }
+        if let Some(path) = &arguments.report {
+            std::fs::write(path, report::document(&outcomes))?;
+        }
     }
-    if let Some(path) = &arguments.report {
-        std::fs::write(path, report::document(&results, servers))?;
+    if let Some(deployment) = kept {
+        end(deployment, true).await?;
     }
-    Ok(!results.is_empty() && results.iter().all(report::Outcome::is_good))
+    Ok(is_good && ran > 0)
+}
+
+/// One fault, and what came of it in a line.
+async fn one(fault: Fault, deployment: &mut Deployment, seed: u64, short: bool) -> anyhow::Result<Outcome> {
+    match run::run(fault, deployment, seed, short).await {
+        Ok(outcome) => {
+            println!("{}", report::line(&outcome));
+            if !outcome.is_good() {
+                println!("{:#?}\n{:#?}", outcome.violations, outcome.errors);
+            }
+            Ok(outcome)
+        }
+        Err(error) => {
+            deployment.keep_logs();
+            Err(error.context(format!("{}, logs in {}", fault.name(), deployment.folder().display())))
+        }
+    }
+}
+
+/// What was good is taken away; of the rest everything is kept to be looked at.
+async fn end(mut deployment: Deployment, is_good: bool) -> anyhow::Result<()> {
+    deployment.stop_all().await?;
+    if is_good {
+        return deployment.servers.remove().await;
+    }
+    deployment.keep_logs();
+    println!("logs in {}", deployment.folder().display());
+    Ok(())
+}
+
+fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {
+    let gate = |text: &String| -> anyhow::Result<(SocketAddr, SocketAddr)> {
+        let (listener, gate) = text.split_once('=').with_context(|| format!("{text:?} is no gate"))?;
+        Ok((listener.parse()?, gate.parse()?))
+    };
+    Ok(Setup {
+        binary: arguments.binary.clone(),
+        kafka: arguments.kafka.clone(),
+        kafka_gates: arguments.kafka_gates.iter().map(gate).collect::<Result<_, _>>()?,
+        cql: arguments.cql.split(',').map(str::parse).collect::<Result<_, _>>().context("PLAZA_TEST_CQL")?,
+        xtask: arguments.xtask.clone(),
+    })
 }

@@ -1,33 +1,57 @@
-//! What came of the faults, as a table.
+//! What came of the faults: lines for the terminal, a file that several runs can add to, and the table of the documentation, made from that.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Duration};
 
-use plaza_testkit::checker::Violation;
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
 
 /// What came of one fault.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    pub(crate) fault: &'static str,
-    pub(crate) what: &'static str,
+    pub(crate) fault: String,
+    pub(crate) what: String,
     pub(crate) rounds: u32,
     pub(crate) sends: usize,
     pub(crate) acknowledged: usize,
     pub(crate) posts: usize,
     pub(crate) lost: usize,
     pub(crate) duplicated: usize,
-    pub(crate) violations: Vec<Violation>,
-    /// Error lines of the processes.
+    pub(crate) violations: Vec<String>,
+    /// Error lines of the processes that were not to be.
     pub(crate) errors: Vec<String>,
     pub(crate) longest_gap: Duration,
+    pub(crate) longest_of_one: Duration,
     /// Acknowledged in a second before the fault.
     pub(crate) rate: f64,
     /// How long after the last round it was back to nearly that.
     pub(crate) back: Option<Duration>,
+    /// Whether everything was replayed after it.
+    pub(crate) is_replayed: bool,
+    pub(crate) brokers: usize,
+    pub(crate) nodes: usize,
+    pub(crate) seed: u64,
+    /// How the binary was built.
+    pub(crate) build: String,
+    /// What is to be known of the run.
+    pub(crate) note: String,
 }
 
 impl Outcome {
     pub(crate) fn is_good(&self) -> bool {
         self.violations.is_empty() && self.errors.is_empty() && self.back.is_some()
     }
+}
+
+/// What a file holds; nothing if there is none.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(&fs::read_to_string(path)?).with_context(|| path.display().to_string())
+}
+
+pub(crate) fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
+    Ok(fs::write(path, serde_json::to_string_pretty(outcomes)?)?)
 }
 
 fn seconds(time: Duration) -> String {
@@ -37,7 +61,7 @@ fn seconds(time: Duration) -> String {
 /// For the terminal.
 pub(crate) fn line(outcome: &Outcome) -> String {
     format!(
-        "{:<14} {} rounds, {} of {} sends acknowledged, {} posts, {} lost, {} duplicated, {} violations, {} error lines, longest gap {}, {:.0}/s before, back after {}",
+        "{:<14} {} rounds, {} of {} sends acknowledged, {} posts, {} lost, {} duplicated, {} violations, {} error lines, longest gap {} (of one {}), {:.0}/s before, back after {}{}",
         outcome.fault,
         outcome.rounds,
         outcome.acknowledged,
@@ -48,35 +72,46 @@ pub(crate) fn line(outcome: &Outcome) -> String {
         outcome.violations.len(),
         outcome.errors.len(),
         seconds(outcome.longest_gap),
+        seconds(outcome.longest_of_one),
         outcome.rate,
         outcome.back.map_or_else(|| "never".to_owned(), seconds),
+        if outcome.is_replayed { ", replayed" } else { "" },
     )
 }
 
 /// For `docs/faults.md`.
-pub(crate) fn document(outcomes: &[Outcome], servers: usize) -> String {
-    let mut text = format!(
-        "# Faults\n\nWhat clients get while a cluster is broken under them: two instances of each service on {servers} Kafka brokers and {servers} CQL \
-         nodes (Apache\nCassandra), all on one machine of two cores, six clients on twelve devices in direct conversations and a group, two authors of \
-         Moments and their\nfriends. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is there twice, every \
-         order is dense, every\nunread count right, nothing forbidden was seen. A send counts as acknowledged when its client was answered.\n\n\
-         Written by `cargo xtask faults --report docs/faults.md`.\n\n\
-         | fault | rounds | sends acknowledged | posts | lost | duplicated | longest time without an ack | back to 90 % after |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-    );
+pub(crate) fn document(outcomes: &[Outcome]) -> String {
+    let mut text = "# Faults\n\nWhat clients get while a cluster is broken under them: two instances of each service on Kafka and Apache Cassandra \
+         (in place of ScyllaDB), all on\none machine of two cores with the load itself; six clients on twelve devices in direct conversations and in a \
+         group, two authors of Moments and\ntheir friends. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
+         there twice, every order is dense,\nevery unread count right, nothing forbidden was seen. Then all checkpoints are deleted and everything is \
+         applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered. A member of a group that \
+         says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names.\n\n\
+         | name | fault | rounds | brokers, nodes | sends acknowledged | posts | lost | duplicated | violations | replayed | longest time without an ack | of one sender | back to 90 % after |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
     for outcome in outcomes {
         let back = outcome.back.map_or_else(|| "not within 30 s".to_owned(), seconds);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {back} |",
+            "| {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} |",
+            outcome.fault,
             outcome.what,
             outcome.rounds,
+            outcome.brokers,
+            outcome.nodes,
             outcome.acknowledged,
             outcome.posts,
             outcome.lost,
             outcome.duplicated,
+            outcome.violations.len() + outcome.errors.len(),
+            if outcome.is_replayed { "yes" } else { "no" },
             seconds(outcome.longest_gap),
+            seconds(outcome.longest_of_one),
         );
     }
+    let builds: BTreeSet<_> = outcomes.iter().map(|outcome| format!("{} binary", outcome.build)).collect();
+    let notes: BTreeSet<_> = outcomes.iter().map(|outcome| outcome.note.clone()).filter(|note| !note.is_empty()).collect();
+    let _ = writeln!(text, "\n{}.", builds.into_iter().chain(notes).collect::<Vec<_>>().join("; "));
     text
 }

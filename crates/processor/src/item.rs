@@ -58,6 +58,8 @@ pub(crate) enum Read<P> {
 pub(crate) fn envelope<M: Machine>(record: &Stored) -> Result<Option<Envelope>, u32> {
     match Envelope::decode(record.record.value.clone()) {
         Ok(envelope) if M::RULES.contains(&envelope.rules) => Ok(Some(envelope)),
+        // Nobody stamps 0. An empty value, for one, is an envelope with nothing in it, and no binary will ever know what to do with that.
+        Ok(Envelope { rules: 0, .. }) => Ok(None),
         // The number that this binary does not know is no reason to park: another binary will.
         Ok(envelope) => Err(envelope.rules),
         Err(_) => Ok(None),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plaza_embedded_db::{Db, Options};
-use plaza_event_log::{EventLog, Topic, TopicPartition, embedded::EmbeddedLog};
+use plaza_event_log::{EventLog, Record, Topic, TopicPartition, embedded::EmbeddedLog};
 use plaza_processor::{
     Announce, Caller, Command, Config, Effects, Envelope, Host, HostDeps, Input, Key, Machine, Outcome, Replies, ReplyWhen, StateRow,
     Store, embedded::StateTables, outcome::Kind,
@@ -176,10 +176,18 @@ async fn poison_is_parked_and_its_key_goes_on() {
     assert_eq!(process.add("a", 2, request(3)).await, Outcome::accepted("7"), "nothing of the poison is left");
     let parked = process.add("a", BOMB, request(4)).await;
     assert!(matches!(&parked.kind, Some(Kind::Refused(_))), "the first one is not decided again: {parked:?}");
+    for partition in 0..2 {
+        for value in [Bytes::new(), Bytes::from_static(&[0xff; 8])] {
+            let record = Record { value, ..Record::default() };
+            process.log.append(TopicPartition { topic: COUNTS, partition }, record).await.expect("the log works");
+        }
+    }
+    assert_eq!(process.add("a", 1, request(5)).await, Outcome::accepted("8"), "what is no record at all is passed over");
+    assert_eq!(process.add("b", 1, request(6)).await, Outcome::accepted("1"), "in the other partition too");
     let mut dead = 0;
     for partition in 0..2 {
         dead += process.log.end(TopicPartition { topic: PARKED, partition }).await.expect("the log works");
     }
-    assert_eq!(dead, 2);
+    assert_eq!(dead, 6);
     process.stop().await;
 }

@@ -52,11 +52,18 @@ macro_rules! answered {
     }};
 }
 
-/// Lives one circle's life until told to stop; counts what is done.
+/// Lives one circle's life until told to stop, with a pause after each step; counts what is done. Every step reads all posts there are, so without
+/// a pause it loads the server more and more.
 ///
 /// # Errors
 /// A refusal where none is due, or somebody who sees what is forbidden.
-pub async fn run(address: String, seed: u64, progress: watch::Sender<u64>, stop: Arc<AtomicBool>) -> anyhow::Result<Circle> {
+pub async fn run(
+    address: String,
+    seed: u64,
+    pause: Duration,
+    progress: watch::Sender<u64>,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<Circle> {
     let mut rng = StdRng::seed_from_u64(seed);
     let endpoint = Endpoint::new(&address)?.with_longest_wait(Duration::from_millis(300));
     let (author, friend) = (newcomer(&endpoint, "author").await?, newcomer(&endpoint, "friend").await?);
@@ -66,6 +73,7 @@ pub async fn run(address: String, seed: u64, progress: watch::Sender<u64>, stop:
         circle.step(&mut rng).await?;
         circle.sees_nothing_forbidden().await?;
         progress.send_modify(|steps| *steps += 1);
+        tokio::time::sleep(pause).await;
     }
     Ok(circle)
 }

@@ -32,7 +32,8 @@ pub struct Crowd {
     endpoint: Endpoint,
     users: Vec<Account>,
     history: Arc<Mutex<History>>,
-    acknowledged: watch::Sender<u64>,
+    /// Sends acknowledged so far, of each user to their friend.
+    acknowledged: watch::Sender<Vec<u64>>,
     /// The group that everybody was in at first, if there is one.
     group: Option<String>,
 }
@@ -60,7 +61,8 @@ impl Crowd {
             let conversation = befriend(&users[pair * 2], &users[pair * 2 + 1]).await?;
             history.members.insert(conversation, vec![pair * 2, pair * 2 + 1]);
         }
-        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged: watch::Sender::new(0), group: None })
+        let acknowledged = watch::Sender::new(vec![0; users.len()]);
+        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged, group: None })
     }
 
     /// Everybody sends to their friend, resends, marks read, and watches on two devices, until `stop` is set. Calls that fail are tried again
@@ -92,15 +94,15 @@ impl Crowd {
     /// Waits until this many more sends were acknowledged, or for 20 s.
     pub async fn after_sends(&self, more: u64) {
         let mut acknowledged = self.acknowledged.subscribe();
-        let until = *acknowledged.borrow() + more;
+        let until = acknowledged.borrow().iter().sum::<u64>() + more;
         // Nothing acknowledged for so long is for the caller to judge: the history will show it.
-        let _ = timeout(Duration::from_secs(20), acknowledged.wait_for(|count| *count >= until)).await;
+        let _ = timeout(Duration::from_secs(20), acknowledged.wait_for(|counts| counts.iter().sum::<u64>() >= until)).await;
     }
 
-    /// Sends acknowledged so far.
+    /// Sends to friends acknowledged so far, of each user.
     #[must_use]
-    pub fn acknowledged(&self) -> u64 {
-        *self.acknowledged.borrow()
+    pub fn acknowledged(&self) -> Vec<u64> {
+        self.acknowledged.borrow().clone()
     }
 
     async fn device(&self, user: usize, device: usize) -> anyhow::Result<Account> {
@@ -229,7 +231,7 @@ struct Sending {
     peer: String,
     rng: StdRng,
     history: Arc<Mutex<History>>,
-    acknowledged: watch::Sender<u64>,
+    acknowledged: watch::Sender<Vec<u64>>,
 }
 
 impl Sending {
@@ -279,7 +281,7 @@ impl Sending {
                     Ok((conversation, sequence)) => {
                         sent.conversation = conversation;
                         sent.acked.push(sequence);
-                        acknowledged.send_modify(|count| *count += 1);
+                        acknowledged.send_modify(|counts| counts[user] += 1);
                     }
                     Err(Error::Unavailable(_)) => {}
                     Err(error) => return Err(error).context("a send between friends was refused"),

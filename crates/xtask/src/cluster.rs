@@ -209,6 +209,14 @@ impl Cluster {
         Ok(server.clone())
     }
 
+    /// For each broker, where it listens for clients that come through a gate, and where the gate is to be.
+    pub(crate) fn kafka_gates(&self) -> String {
+        let gate = |server: &Server| {
+            format!("127.0.0.1:{}=127.0.0.1:{}", self.shape.gated_port(server.number), self.shape.gate_port(server.number))
+        };
+        self.servers(Kind::Kafka).iter().map(gate).collect::<Vec<_>>().join(",")
+    }
+
     /// The variable in which a test finds the servers of a kind, and their addresses, if there are any.
     pub(crate) fn variable(&self, kind: Kind) -> Option<(&'static str, String)> {
         let addresses: Vec<_> = self.servers(kind).iter().map(|server| server.address.to_string()).collect();

@@ -21,33 +21,44 @@ pub(crate) struct Options {
     /// Repeats the choices of a run.
     #[arg(long)]
     seed: Option<u64>,
+    /// A file of outcomes that several runs add to, so that the table has them all.
+    #[arg(long)]
+    results: Option<PathBuf>,
     /// Where the table of results goes, such as docs/faults.md.
     #[arg(long)]
     report: Option<PathBuf>,
+    /// What whoever reads the table is to know of the run.
+    #[arg(long)]
+    note: Option<String>,
+    /// Without optimizations, which are long in building.
+    #[arg(long)]
+    debug: bool,
 }
 
-/// Runs the suite with an optimized binary on a cluster that is left as it was found.
+/// Runs the suite on a cluster that is left as it was found.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
-    command::run(root, "cargo", &["build", "--release", "--package", "plaza", "--package", "plaza-faults"], &[])?;
+    let (profile, folder_of_profile) = if options.debug { ("dev", "debug") } else { ("release", "release") };
+    command::run(root, "cargo", &["build", "--profile", profile, "--package", "plaza", "--package", "plaza-faults"], &[])?;
     let (folder, servers) = (root.join("target/cluster"), if options.short { 1 } else { 3 });
     let wanted = Wanted { brokers: Some(servers), nodes: Some(servers), ..Wanted::default() };
     let mut cluster = Cluster::open(&folder, &folder, true)?;
     let was_up = Kind::ALL.into_iter().flat_map(|kind| cluster.servers(kind)).any(|server| server.pid().is_some());
     cluster.up(&Tools::find()?, &wanted)?;
     let variables: Vec<_> = Kind::ALL.into_iter().filter_map(|kind| cluster.variable(kind)).collect();
+    let gates = cluster.kafka_gates();
     // The suite kills and starts servers by the commands of this program.
     drop(cluster);
-    let mut arguments = Vec::new();
-    if let Some(only) = &options.only {
-        arguments.extend(["--only".to_owned(), only.clone()]);
-    }
-    if let Some(seed) = options.seed {
-        arguments.extend(["--seed".to_owned(), seed.to_string()]);
-    }
-    if let Some(report) = &options.report {
-        arguments.extend(["--report".to_owned(), report.display().to_string()]);
-    }
-    let done = suite(root, "release", options.short, &arguments, &variables);
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let given = [
+        ("--kafka-gates", Some(gates)),
+        ("--only", options.only.clone()),
+        ("--seed", options.seed.map(|seed| seed.to_string())),
+        ("--results", path(&options.results)),
+        ("--report", path(&options.report)),
+        ("--note", options.note.clone()),
+    ];
+    let arguments: Vec<_> = given.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect();
+    let done = suite(root, folder_of_profile, options.short, &arguments, &variables);
     if !was_up {
         Cluster::open(&folder, &folder, true)?.down(true)?;
     }

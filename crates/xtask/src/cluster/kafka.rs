@@ -53,6 +53,8 @@ fn properties(server: &Server, shape: &Shape) -> String {
         .replace("{number}", &server.number.to_string())
         .replace("{voters}", &voters.join(","))
         .replace("{port}", &server.address.port().to_string())
+        .replace("{gated_port}", &shape.gated_port(server.number).to_string())
+        .replace("{gate_port}", &shape.gate_port(server.number).to_string())
         .replace("{controller_port}", &shape.controller_port(server.number).to_string())
         .replace("{home}", &server.home.display().to_string())
         .replace("{replicas}", &replicas.to_string())

@@ -128,6 +128,16 @@ impl Shape {
         }
     }
 
+    /// Where a broker listens for clients that come through a gate.
+    pub(super) fn gated_port(&self, number: u16) -> u16 {
+        self.base_port + 110 + number
+    }
+
+    /// Where such clients are told that it listens: nobody does until a test opens a gate there.
+    pub(super) fn gate_port(&self, number: u16) -> u16 {
+        self.base_port + 130 + number
+    }
+
     /// Where controllers talk to each other.
     pub(super) fn controller_port(&self, number: u16) -> u16 {
         self.base_port + 190 + number
@@ -164,12 +174,14 @@ mod tests {
     #[test]
     fn no_two_servers_share_a_port() {
         let shape = Shape { base_port: BASE_PORT, brokers: Some(MOST), nodes: Some(MOST) };
-        let mut ports: Vec<_> =
-            (1..=MOST).flat_map(|number| [shape.controller_port(number), shape.address(Kind::Kafka, number).port()]).collect();
+        let of_broker = |number| {
+            [shape.controller_port(number), shape.gated_port(number), shape.gate_port(number), shape.address(Kind::Kafka, number).port()]
+        };
+        let mut ports: Vec<_> = (1..=MOST).flat_map(of_broker).collect();
         ports.extend([shape.storage_port(), shape.address(Kind::Cassandra, 1).port()]);
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), 20);
+        assert_eq!(ports.len(), 38);
         assert_eq!(shape.address(Kind::Cassandra, 3), ([127, 0, 0, 3], 29_042).into());
     }
 }

@@ -1,0 +1,159 @@
+//! Doing it: each fault round after round, with time between them to recover.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom as _};
+use tokio::time::sleep;
+
+use crate::{
+    deployment::{Deployment, SESSION},
+    fault::Fault,
+    gate::{Gate, Passage},
+};
+
+/// Another configuration, with which every process can work beside those that have the first one.
+const OTHER_SETTINGS: &[&str] = &["kafka.writers=3", "chat.cache_bytes=1048576", "cql.requests=64"];
+/// How long the brokers cannot be reached: once for less than a session, then for longer.
+const CUTS: [Duration; 3] = [Duration::from_millis(1500), Duration::from_secs(5), Duration::from_secs(8)];
+
+/// Does it, and returns when it is over.
+pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut StdRng, rounds: u32) -> anyhow::Result<()> {
+    match fault {
+        Fault::KillOne => kill_one(deployment, rng, rounds).await,
+        Fault::KillAll => kill_all(deployment, rounds).await,
+        Fault::KillOwner | Fault::StopOwner => {
+            for round in 0..rounds {
+                let owner = deployment.place(if round % 2 == 0 { "chat1" } else { "chat2" })?;
+                if fault == Fault::KillOwner {
+                    deployment.processes[owner].kill()?;
+                    sleep(SESSION + Duration::from_secs(3)).await;
+                } else {
+                    deployment.stop_one(owner).await?;
+                    sleep(Duration::from_secs(3)).await;
+                }
+                deployment.bring_up(owner).await?;
+                sleep(Duration::from_secs(4)).await;
+            }
+            Ok(())
+        }
+        Fault::Freeze => {
+            let place = deployment.place("chat1")?;
+            for _ in 0..rounds {
+                deployment.processes[place].signal("STOP")?;
+                sleep(SESSION + Duration::from_secs(4)).await;
+                deployment.processes[place].signal("CONT")?;
+                sleep(SESSION * 2).await;
+            }
+            Ok(())
+        }
+        Fault::Rolling => {
+            for round in 0..rounds {
+                deployment.settings = if round % 2 == 0 { OTHER_SETTINGS } else { &[] };
+                for place in deployment.running() {
+                    deployment.stop_one(place).await?;
+                    deployment.bring_up(place).await?;
+                }
+            }
+            Ok(())
+        }
+        Fault::Scale => scale(deployment).await,
+        Fault::CutCql => {
+            for _ in 0..rounds {
+                cut(&deployment.nodes, Passage::Shut, Duration::from_secs(5)).await;
+            }
+            Ok(())
+        }
+        Fault::UnknownWrite => {
+            for _ in 0..rounds {
+                cut(&deployment.nodes, Passage::Swallowing, Duration::from_secs(2)).await;
+            }
+            Ok(())
+        }
+        Fault::CutKafka => {
+            ensure!(!deployment.brokers.is_empty(), "the brokers have no gates");
+            for round in 0..rounds {
+                cut(&deployment.brokers, Passage::Shut, CUTS[round as usize % CUTS.len()]).await;
+                sleep(SESSION).await;
+            }
+            Ok(())
+        }
+        Fault::SlowCql => {
+            let Some(gate) = deployment.nodes.first() else { return Ok(()) };
+            // Each way.
+            gate.set(Passage::Slow(Duration::from_millis(250)));
+            sleep(Duration::from_secs(10)).await;
+            gate.set(Passage::Open);
+            Ok(())
+        }
+        Fault::Poison => {
+            let mut poisoned = 0;
+            for _ in 0..rounds {
+                poisoned += deployment.servers.poison().await?;
+                sleep(Duration::from_secs(5)).await;
+            }
+            let parked = deployment.servers.parked().await?;
+            ensure!(parked == poisoned, "{parked} records are parked of {poisoned} that cannot be read");
+            Ok(())
+        }
+        Fault::KillBroker | Fault::KillNode => {
+            let kind = if fault == Fault::KillBroker { "kafka" } else { "cassandra" };
+            for number in 1..=rounds {
+                let name = format!("{kind}{number}");
+                deployment.server("kill", &name).await?;
+                sleep(Duration::from_secs(3)).await;
+                deployment.server("start", &name).await?;
+                sleep(Duration::from_secs(5)).await;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn kill_one(deployment: &mut Deployment, rng: &mut StdRng, rounds: u32) -> anyhow::Result<()> {
+    for _ in 0..rounds {
+        let running = deployment.running();
+        let Some(place) = running.choose(rng).copied() else { continue };
+        deployment.processes[place].kill()?;
+        sleep(Duration::from_millis(rng.random_range(0..500))).await;
+        deployment.launch(place)?;
+        sleep(Duration::from_millis(rng.random_range(1000..4000))).await;
+    }
+    Ok(())
+}
+
+async fn kill_all(deployment: &mut Deployment, rounds: u32) -> anyhow::Result<()> {
+    for _ in 0..rounds {
+        for place in deployment.running() {
+            deployment.processes[place].kill()?;
+        }
+        deployment.start_all().await?;
+        sleep(SESSION * 2).await;
+    }
+    Ok(())
+}
+
+async fn scale(deployment: &mut Deployment) -> anyhow::Result<()> {
+    let [first, second, third] = ["chat1", "chat2", "chat3"].map(|name| deployment.place(name));
+    let (first, second, third) = (first?, second?, third?);
+    deployment.stop_one(second).await?;
+    sleep(Duration::from_secs(3)).await;
+    for place in [second, third] {
+        deployment.bring_up(place).await?;
+        sleep(Duration::from_secs(2)).await;
+    }
+    deployment.stop_one(first).await?;
+    sleep(Duration::from_secs(3)).await;
+    deployment.stop_one(third).await?;
+    deployment.bring_up(first).await
+}
+
+async fn cut(gates: &[Gate], passage: Passage, time: Duration) {
+    gates.iter().for_each(|gate| gate.set(passage));
+    sleep(time).await;
+    // What was swallowed would never come: the connections end with it.
+    gates.iter().for_each(|gate| gate.set(Passage::Shut));
+    sleep(Duration::from_millis(50)).await;
+    gates.iter().for_each(|gate| gate.set(Passage::Open));
+    sleep(Duration::from_secs(3)).await;
+}

@@ -45,13 +45,24 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
 pub(crate) struct Driven {
     pub(crate) messages: f64,
     pub(crate) per_second: f64,
-    /// CPU of all processes for each message.
+    /// CPU of all processes for each message, and of each.
     pub(crate) cpu_ms: f64,
+    pub(crate) cpu_ms_of: Vec<f64>,
 }
 
 /// Every pair's first sends, with `IN_FLIGHT` sends not yet acknowledged, for a while; then everything sent must have been acknowledged and
 /// delivered to both streams.
 pub(crate) async fn drive(pids: &[u32], pairs: &[[Caller; 2]], time: Duration) -> anyhow::Result<Driven> {
+    drive_until(pids, pairs, time, async || Ok(())).await
+}
+
+/// The same, and CPU is counted until `settled` returns: where rows are written after their messages were told, they are a part of the cost.
+pub(crate) async fn drive_until(
+    pids: &[u32],
+    pairs: &[[Caller; 2]],
+    time: Duration,
+    settled: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Driven> {
     let stop = Arc::new(AtomicBool::new(false));
     let ready = Arc::new(Barrier::new(pairs.len() * 2 + 1));
     let acked = Arc::new(AtomicU64::new(0));
@@ -102,18 +113,20 @@ pub(crate) async fn drive(pids: &[u32], pairs: &[[Caller; 2]], time: Duration) -
         });
     }
     ready.wait().await;
-    let (started, cpu) = (Instant::now(), cpu_seconds_of(pids)?);
+    let (started, before) = (Instant::now(), cpu_seconds_of(pids)?);
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
     let messages = acked.load(Ordering::Relaxed) as f64;
-    let cpu_ms = (cpu_seconds_of(pids)? - cpu) * 1000.0 / messages;
-    Ok(Driven { messages, per_second: messages / started.elapsed().as_secs_f64(), cpu_ms })
+    let per_second = messages / started.elapsed().as_secs_f64();
+    settled().await?;
+    let after = cpu_seconds_of(pids)?;
+    let cpu_ms_of: Vec<f64> = before.iter().zip(after).map(|(before, after)| (after - before) * 1000.0 / messages).collect();
+    Ok(Driven { messages, per_second, cpu_ms: cpu_ms_of.iter().sum(), cpu_ms_of })
 }
 
-/// CPU of several processes so far, seconds.
-pub(crate) fn cpu_seconds_of(pids: &[u32]) -> anyhow::Result<f64> {
-    pids.iter().map(|pid| cpu_seconds(*pid)).sum()
+fn cpu_seconds_of(pids: &[u32]) -> anyhow::Result<Vec<f64>> {
+    pids.iter().map(|pid| cpu_seconds(*pid)).collect()
 }

@@ -13,12 +13,15 @@ use super::{Bench, PAIRS, calm};
 use crate::{
     measure::{Report, median},
     target::Caller,
-    throughput::{Driven, cpu_seconds_of, drive},
+    throughput::{Driven, drive_until},
 };
 
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(6);
 const WARM: Duration = Duration::from_secs(3);
+/// Everything is written when nothing was for so many looks: for longer than until the next checkpoint.
+const QUIET: u32 = 6;
+const LOOK: Duration = Duration::from_millis(250);
 const SERVICES: [&str; 4] = ["gateway", "chat", "graph", "accounts"];
 
 /// A drive of ours.
@@ -77,17 +80,25 @@ pub(super) async fn two(bench: &mut Bench, report: &mut Report) -> anyhow::Resul
 }
 
 async fn drive_ours(bench: &Bench, pairs: &[[Caller; 2]], time: Duration) -> anyhow::Result<Drive> {
-    let of = SERVICES.map(|service| bench.ours.pids(Some(service)));
-    let (mut cpu, rows) = ([0.0; 4], rows_written(bench).await?);
-    for (cpu, pids) in cpu.iter_mut().zip(&of) {
-        *cpu = cpu_seconds_of(pids)?;
+    let pids = SERVICES.map(|service| bench.ours.pids(Some(service)));
+    let before = rows_written(bench).await?;
+    let all = drive_until(&pids.concat(), pairs, time, async || rows_are_written(bench).await).await?;
+    let rows = (rows_written(bench).await? - before) / all.messages;
+    let mut each = all.cpu_ms_of.iter();
+    let of = pids.map(|pids| each.by_ref().take(pids.len()).sum());
+    Ok(Drive { all, of, rows })
+}
+
+/// Waits until no row was written for a while: they are written after their messages were told.
+async fn rows_are_written(bench: &Bench) -> anyhow::Result<()> {
+    let (mut before, mut unchanged) = (rows_written(bench).await?, 0);
+    while unchanged < QUIET {
+        tokio::time::sleep(LOOK).await;
+        let now = rows_written(bench).await?;
+        unchanged = if now == before { unchanged + 1 } else { 0 };
+        before = now;
     }
-    let all = drive(&bench.ours.pids(None), pairs, time).await?;
-    let rows = (rows_written(bench).await? - rows) / all.messages;
-    for (cpu, pids) in cpu.iter_mut().zip(&of) {
-        *cpu = (cpu_seconds_of(pids)? - *cpu) * 1000.0 / all.messages;
-    }
-    Ok(Drive { all, of: cpu, rows })
+    Ok(())
 }
 
 /// What chat's processes have written so far, by their own metrics.

@@ -18,20 +18,21 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
     let [floor_caller, _] = floor.floor_friends(0)?;
     let [our_caller, _] = ours.friends(0).await?;
     for caller in [&floor_caller, &our_caller] {
-        round(caller).await?;
+        round(caller, SENDS).await?;
     }
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push((round(&floor_caller).await?, round(&our_caller).await?));
+        rounds.push((round(&floor_caller, SENDS).await?, round(&our_caller, SENDS).await?));
     }
     report.ratio("SendMessage ack, 1 client, p50", "ms", &rounds, 2.0, 1.3);
     Ok(())
 }
 
-async fn round(caller: &Caller) -> anyhow::Result<f64> {
+/// The median of sends one after the other, milliseconds.
+pub(crate) async fn round(caller: &Caller, sends: usize) -> anyhow::Result<f64> {
     let mut client = ChatServiceClient::new(caller.channel.clone());
     let mut took = histogram();
-    for _ in 0..SENDS {
+    for _ in 0..sends {
         let request = caller.request(message(&caller.peer));
         let started = Instant::now();
         client.send_message(request).await?;

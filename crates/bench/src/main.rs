@@ -2,6 +2,7 @@
 //! nobody can do without: take the bytes, make them durable in groups, hand them on. Floors and ours run interleaved, in processes of their
 //! own, under the same client code; what is printed are ratios, with the fdatasync time of the same minute beside every absolute figure.
 
+mod cluster;
 mod groups;
 mod latency;
 mod length;
@@ -44,7 +45,7 @@ const PARTS: [&str; 15] = [
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
-    floor: Option<Internal>,
+    what: Option<What>,
     /// Which parts.
     #[arg(value_parser = PARTS)]
     parts: Vec<String>,
@@ -60,7 +61,9 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Internal {
+enum What {
+    /// The same for several processes on a real Kafka and a real CQL server.
+    Cluster(cluster::Options),
     /// Serves the floors; started by the benchmark itself.
     #[command(hide = true)]
     Floor {
@@ -76,8 +79,10 @@ enum Internal {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Internal::Floor { data_dir, listen }) = arguments.floor {
-        return plaza_floor::serve(&data_dir, listen).await;
+    match arguments.what {
+        Some(What::Floor { data_dir, listen }) => return plaza_floor::serve(&data_dir, listen).await,
+        Some(What::Cluster(options)) => return Box::pin(cluster::run(options)).await,
+        None => {}
     }
     let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == part);
     let mut report = measure::Report::default();

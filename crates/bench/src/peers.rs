@@ -58,7 +58,7 @@ pub(crate) async fn b(server: &Path, report: &mut Report) -> anyhow::Result<()> 
     for number in 0..64 {
         pairs.push(ours.friends(number).await?);
     }
-    let driven = drive(ours.pid(), &pairs, Duration::from_secs(20)).await?;
+    let driven = drive(&[ours.pid()], &pairs, Duration::from_secs(20)).await?;
     report.note("peers B: acked and delivered, messages/s", driven.per_second);
     report.note("peers B: server CPU per message, ms", driven.cpu_ms);
     Ok(())

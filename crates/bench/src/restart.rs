@@ -15,7 +15,7 @@ pub(crate) async fn run(server: &Path, messages: u64, report: &mut Report) -> an
     let mut sent = 0.0;
     while sent < messages as f64 {
         let time = Duration::from_secs(10);
-        sent += drive(ours.pid(), &pairs, time).await?.per_second * time.as_secs_f64();
+        sent += drive(&[ours.pid()], &pairs, time).await?.per_second * time.as_secs_f64();
     }
     let started = Instant::now();
     ours.server.kill()?;

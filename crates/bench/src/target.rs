@@ -70,24 +70,17 @@ impl Caller {
 impl Target {
     /// A connection of its own.
     pub(crate) fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Channel::from_shared(self.server.address())?.tcp_nodelay(true).connect_lazy())
+        channel(&self.server.address())
     }
 
     /// Two friends of the real server, each with a connection of their own.
     pub(crate) async fn friends(&self, number: usize) -> anyhow::Result<[Caller; 2]> {
-        let endpoint = Endpoint::new(&self.server.address())?;
-        let handles = [format!("bench_a{number:06}"), format!("bench_b{number:06}")];
-        let device = Device::new("bench", "bench");
-        let one = Account::register(&endpoint, &handles[0], PASSWORD, "one", &device).await?;
-        let other = Account::register(&endpoint, &handles[1], PASSWORD, "other", &device).await?;
-        befriend(&one, &other).await?;
-        Ok([self.caller(&one, other.user_id()).await?, self.caller(&other, one.user_id()).await?])
+        friends(&self.server.address(), number).await
     }
 
     /// Somebody of the real server, who writes to this peer, with a connection of their own.
     pub(crate) async fn caller(&self, account: &Account, peer: &str) -> anyhow::Result<Caller> {
-        let token = format!("Bearer {}", account.access_token().await?).parse()?;
-        Ok(Caller { channel: self.channel()?, header: ("authorization", token), peer: peer.to_owned() })
+        caller(&self.server.address(), account, peer).await
     }
 
     /// Two friends of the floor.
@@ -100,4 +93,24 @@ impl Target {
     pub(crate) fn floor_caller(&self, name: &str, peer: &str) -> anyhow::Result<Caller> {
         Ok(Caller { channel: self.channel()?, header: (plaza_floor::USER_HEADER, name.parse()?), peer: peer.to_owned() })
     }
+}
+
+fn channel(address: &str) -> anyhow::Result<Channel> {
+    Ok(Channel::from_shared(address.to_owned())?.tcp_nodelay(true).connect_lazy())
+}
+
+/// Two friends where the real server is reached at this address, each with a connection of their own.
+pub(crate) async fn friends(address: &str, number: usize) -> anyhow::Result<[Caller; 2]> {
+    let endpoint = Endpoint::new(address)?;
+    let handles = [format!("bench_a{number:06}"), format!("bench_b{number:06}")];
+    let device = Device::new("bench", "bench");
+    let one = Account::register(&endpoint, &handles[0], PASSWORD, "one", &device).await?;
+    let other = Account::register(&endpoint, &handles[1], PASSWORD, "other", &device).await?;
+    befriend(&one, &other).await?;
+    Ok([caller(address, &one, other.user_id()).await?, caller(address, &other, one.user_id()).await?])
+}
+
+async fn caller(address: &str, account: &Account, peer: &str) -> anyhow::Result<Caller> {
+    let token = format!("Bearer {}", account.access_token().await?).parse()?;
+    Ok(Caller { channel: channel(address)?, header: ("authorization", token), peer: peer.to_owned() })
 }

@@ -33,8 +33,8 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
     }
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let floor = drive(floor.pid(), &floor_pairs, Duration::from_secs(5)).await?;
-        let ours = drive(ours.pid(), &our_pairs, Duration::from_secs(5)).await?;
+        let floor = drive(&[floor.pid()], &floor_pairs, Duration::from_secs(5)).await?;
+        let ours = drive(&[ours.pid()], &our_pairs, Duration::from_secs(5)).await?;
         rounds.push((floor.cpu_ms, ours.cpu_ms));
     }
     report.ratio("CPU per message, 64 senders", "ms", &rounds, 2.5, 1.6);
@@ -43,13 +43,26 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
 
 /// What a drive came to.
 pub(crate) struct Driven {
+    pub(crate) messages: f64,
     pub(crate) per_second: f64,
+    /// CPU of all processes for each message, and of each.
     pub(crate) cpu_ms: f64,
+    pub(crate) cpu_ms_of: Vec<f64>,
 }
 
 /// Every pair's first sends, with `IN_FLIGHT` sends not yet acknowledged, for a while; then everything sent must have been acknowledged and
 /// delivered to both streams.
-pub(crate) async fn drive(pid: u32, pairs: &[[Caller; 2]], time: Duration) -> anyhow::Result<Driven> {
+pub(crate) async fn drive(pids: &[u32], pairs: &[[Caller; 2]], time: Duration) -> anyhow::Result<Driven> {
+    drive_until(pids, pairs, time, async || Ok(())).await
+}
+
+/// The same, and CPU is counted until `settled` returns: where rows are written after their messages were told, they are a part of the cost.
+pub(crate) async fn drive_until(
+    pids: &[u32],
+    pairs: &[[Caller; 2]],
+    time: Duration,
+    settled: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Driven> {
     let stop = Arc::new(AtomicBool::new(false));
     let ready = Arc::new(Barrier::new(pairs.len() * 2 + 1));
     let acked = Arc::new(AtomicU64::new(0));
@@ -100,12 +113,20 @@ pub(crate) async fn drive(pid: u32, pairs: &[[Caller; 2]], time: Duration) -> an
         });
     }
     ready.wait().await;
-    let (started, cpu) = (Instant::now(), cpu_seconds(pid)?);
+    let (started, before) = (Instant::now(), cpu_seconds_of(pids)?);
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
     let messages = acked.load(Ordering::Relaxed) as f64;
-    Ok(Driven { per_second: messages / started.elapsed().as_secs_f64(), cpu_ms: (cpu_seconds(pid)? - cpu) * 1000.0 / messages })
+    let per_second = messages / started.elapsed().as_secs_f64();
+    settled().await?;
+    let after = cpu_seconds_of(pids)?;
+    let cpu_ms_of: Vec<f64> = before.iter().zip(after).map(|(before, after)| (after - before) * 1000.0 / messages).collect();
+    Ok(Driven { messages, per_second, cpu_ms: cpu_ms_of.iter().sum(), cpu_ms_of })
+}
+
+fn cpu_seconds_of(pids: &[u32]) -> anyhow::Result<Vec<f64>> {
+    pids.iter().map(|pid| cpu_seconds(*pid)).collect()
 }

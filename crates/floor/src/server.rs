@@ -126,6 +126,12 @@ impl Floor {
     }
 }
 
+/// What was asked, back.
+fn echo(asked: chat::GetConversationRequest) -> chat::GetConversationResponse {
+    let conversation = chat::Conversation { conversation_id: asked.conversation_id, ..Default::default() };
+    chat::GetConversationResponse { conversation: Some(conversation) }
+}
+
 /// The calls that have a floor, by their paths.
 #[derive(Clone)]
 struct Calls(Floor);
@@ -144,6 +150,7 @@ impl tower::Service<http::Request<Body>> for Calls {
         match request.uri().path() {
             "/plaza.chat.v1.ChatService/SendMessage" => unary(request, |asked| floor.send_message(asked)),
             "/plaza.chat.v1.ChatService/Sync" => unary(request, |asked| floor.sync(asked)),
+            "/plaza.chat.v1.ChatService/GetConversation" => unary(request, |asked| std::future::ready(Ok(echo(asked)))),
             "/plaza.chat.v1.ChatService/ListConversations" => {
                 unary(request, |_: chat::ListConversationsRequest| std::future::ready(Ok(chat::ListConversationsResponse::default())))
             }

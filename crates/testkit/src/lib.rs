@@ -2,6 +2,7 @@
 //! Moments, a crowd that records a history; and where real servers are. Never linked into the server.
 
 pub mod circle;
+pub mod cluster;
 pub mod crowd;
 pub mod external;
 pub mod people;

@@ -186,7 +186,7 @@ impl Server {
 }
 
 /// A port that nobody has, and that no outgoing connection is given while the server is down.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let free = |_| {
         let port = rand::random_range(10_000..32_000);
         TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands. Each is a list of steps that call cargo and the checks of this crate; nothing here is linked
 //! into the server.
 
+mod bench;
 mod check;
 mod cluster;
 mod command;
@@ -26,9 +27,8 @@ enum Arguments {
     Check,
     /// Measures the server against its floors on this machine, in one run, and writes target/bench.json.
     Bench {
-        /// Passed on: names of the parts to run, all without.
-        #[arg(trailing_var_arg = true)]
-        parts: Vec<String>,
+        #[command(flatten)]
+        options: bench::Options,
     },
     /// A real Kafka and a real CQL server on loopback, for tests.
     Cluster {
@@ -68,12 +68,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse() {
         Arguments::Test { only } => test::run(&root, only.as_deref()),
         Arguments::Check => check::run(&root),
-        Arguments::Bench { parts } => {
-            command::run(&root, "cargo", &["build", "--release", "--package", "plaza"], &[])?;
-            let mut arguments = vec!["run", "--release", "--package", "plaza-bench", "--"];
-            arguments.extend(parts.iter().map(String::as_str));
-            command::run(&root, "cargo", &arguments, &[])
-        }
+        Arguments::Bench { options } => bench::run(&root, &options),
         Arguments::Cluster { what } => cluster::run(&root, &what),
         Arguments::Faults { options } => faults::run(&root, &options),
         Arguments::Sim { what: Sim::Replay { seed } } => sim(&root, ("PLAZA_SIM_SEED", seed.to_string())),

@@ -1,0 +1,70 @@
+//! Topics, groups and keyspaces of one run, by their prefix, and their removal: the servers may be somebody's.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+use scylla::client::{session::Session, session_builder::SessionBuilder};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a run leaves on the servers.
+pub(crate) struct Scratch {
+    kafka: String,
+    cql: String,
+    pub(crate) prefix: String,
+}
+
+/// A session of the driver alone.
+pub(crate) async fn session(cql: &str) -> anyhow::Result<Session> {
+    let nodes: Vec<_> = cql.split(',').map(str::trim).collect();
+    SessionBuilder::new().known_nodes(nodes).schema_agreement_timeout(TIMEOUT).build().await.context("cannot reach the CQL server")
+}
+
+pub(crate) fn admin(kafka: &str) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    ClientConfig::new().set("bootstrap.servers", kafka).create().context("cannot use Kafka")
+}
+
+pub(crate) fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
+}
+
+impl Scratch {
+    /// Under a prefix that nobody has.
+    pub(crate) fn new(kafka: &str, cql: &str) -> Self {
+        Self { kafka: kafka.to_owned(), cql: cql.to_owned(), prefix: format!("cbench{:07x}", rand::random::<u32>() >> 4) }
+    }
+
+    /// Removes all of it.
+    pub(crate) async fn remove(&self) -> anyhow::Result<()> {
+        let session = session(&self.cql).await?;
+        let keyspaces = session.query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ()).await?.into_rows_result()?;
+        for row in keyspaces.rows::<(String,)>()? {
+            let (name,) = row?;
+            if name.starts_with(&format!("{}_", self.prefix)) {
+                session.query_unpaged(format!("DROP KEYSPACE {name}"), ()).await?;
+            }
+        }
+        let (admin, own) = (admin(&self.kafka)?, format!("{}.", self.prefix));
+        let (topics, groups) = tokio::task::block_in_place(|| {
+            let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;
+            let topics: Vec<_> = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
+            let list = admin.inner().fetch_group_list(None, TIMEOUT)?;
+            let groups: Vec<_> = list.groups().iter().map(|group| group.name().to_owned()).collect();
+            anyhow::Ok((topics, groups))
+        })?;
+        let topics: Vec<_> = topics.iter().map(String::as_str).filter(|name| name.starts_with(&own)).collect();
+        let groups: Vec<_> = groups.iter().map(String::as_str).filter(|name| name.starts_with(&own)).collect();
+        if !groups.is_empty() {
+            admin.delete_groups(&groups, &options()).await?;
+        }
+        if !topics.is_empty() {
+            admin.delete_topics(&topics, &options()).await?;
+        }
+        Ok(())
+    }
+}

@@ -30,6 +30,6 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
 
 /// How many messages were sent in a while, and the CPU time of each.
 async fn sent(ours: &Target, pair: &[[Caller; 2]], time: Duration) -> anyhow::Result<(u64, f64)> {
-    let driven = drive(ours.pid(), pair, time).await?;
+    let driven = drive(&[ours.pid()], pair, time).await?;
     Ok(((driven.per_second * time.as_secs_f64()) as u64, driven.cpu_ms))
 }

@@ -145,10 +145,14 @@ impl Deployment {
         self.processes[place].launch(&self.binary, self.settings)
     }
 
+    async fn is_up(&mut self, place: usize) -> anyhow::Result<()> {
+        self.processes[place].is_up(&self.binary, self.settings).await
+    }
+
     /// Starts a process and waits until it serves.
     pub(crate) async fn bring_up(&mut self, place: usize) -> anyhow::Result<()> {
         self.launch(place)?;
-        self.processes[place].is_up().await
+        self.is_up(place).await
     }
 
     /// SIGTERM, and waits until it is gone.
@@ -164,7 +168,7 @@ impl Deployment {
             self.launch(*place)?;
         }
         for place in places {
-            self.processes[place].is_up().await?;
+            self.is_up(place).await?;
         }
         Ok(())
     }

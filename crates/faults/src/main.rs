@@ -81,7 +81,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     println!("seed {seed}: repeat with --seed {seed}");
     let setup = setup(&arguments)?;
     let (brokers, nodes) = (arguments.kafka.split(',').count(), setup.cql.len());
-    let mut outcomes = arguments.results.as_deref().map(report::read).transpose()?.unwrap_or_default();
+    let mut outcomes = Vec::new();
     let mut is_good = true;
     let mut ran = 0;
     let mut kept: Option<Deployment> = None;
@@ -120,7 +120,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         let outcome = Outcome { brokers, nodes, seed, build, note: arguments.note.clone(), ..outcome };
         is_good &= outcome.is_good();
         ran += 1;
-        outcomes.retain(|earlier| earlier.fault != outcome.fault);
+        if let Some(path) = &arguments.results {
+            // Read again each time: another run may have added to it.
+            outcomes = report::read(path)?;
+        }
+        outcomes.retain(|earlier: &Outcome| earlier.fault != outcome.fault);
         outcomes.push(outcome);
         outcomes.sort_by_key(|outcome| Fault::ALL.iter().position(|fault| fault.name() == outcome.fault));
         if let Some(path) = &arguments.results {

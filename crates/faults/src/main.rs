@@ -130,9 +130,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         if let Some(path) = &arguments.results {
             report::write(path, &outcomes)?;
         }
-        if let Some(path) = &arguments.report {
-            std::fs::write(path, report::document(&outcomes))?;
+    }
+    if let Some(path) = &arguments.report {
+        // With those of other runs, also when this one had nothing to do.
+        if let Some(results) = &arguments.results {
+            outcomes = report::read(results)?;
         }
+        std::fs::write(path, report::document(&outcomes))?;
     }
     if let Some(deployment) = kept {
         end(deployment, true).await?;

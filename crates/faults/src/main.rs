@@ -108,7 +108,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         };
         if arguments.keep_logs {
             deployment.keep_logs();
-            println!("logs in {}", deployment.folder().display());
         }
         let outcome = one(fault, &mut deployment, seed, arguments.short).await?;
         if arguments.short && outcome.is_good() {
@@ -165,10 +164,13 @@ async fn one(fault: Fault, deployment: &mut Deployment, seed: u64, short: bool) 
 async fn end(mut deployment: Deployment, is_good: bool) -> anyhow::Result<()> {
     deployment.stop_all().await?;
     if is_good {
-        return deployment.servers.remove().await;
+        deployment.servers.remove().await?;
+    } else {
+        deployment.keep_logs();
     }
-    deployment.keep_logs();
-    println!("logs in {}", deployment.folder().display());
+    if deployment.keeps_logs() {
+        println!("logs in {}", deployment.folder().display());
+    }
     Ok(())
 }
 

@@ -35,6 +35,7 @@ pub(crate) struct Setup {
 /// The processes.
 pub(crate) struct Deployment {
     folder: TempDir,
+    keeps_logs: bool,
     binary: PathBuf,
     xtask: PathBuf,
     pub(crate) processes: Vec<Process>,
@@ -103,7 +104,7 @@ impl Deployment {
         let front = Gate::open((Ipv4Addr::LOCALHOST, 0).into(), gateways).await?;
         let servers = Servers::new(&setup.kafka, &setup.cql, &prefix);
         let (binary, xtask) = (setup.binary.clone(), setup.xtask.clone());
-        let mut deployment = Self { folder, binary, xtask, processes, settings: &[], front, nodes, brokers, servers };
+        let mut deployment = Self { folder, keeps_logs: false, binary, xtask, processes, settings: &[], front, nodes, brokers, servers };
         deployment.migrate()?;
         deployment.start_all().await?;
         Ok(deployment)
@@ -128,6 +129,11 @@ impl Deployment {
     /// The folder stays when this is dropped.
     pub(crate) fn keep_logs(&mut self) {
         self.folder.disable_cleanup(true);
+        self.keeps_logs = true;
+    }
+
+    pub(crate) fn keeps_logs(&self) -> bool {
+        self.keeps_logs
     }
 
     /// The place of a process that is named so.
@@ -145,10 +151,14 @@ impl Deployment {
         self.processes[place].launch(&self.binary, self.settings)
     }
 
+    async fn is_up(&mut self, place: usize) -> anyhow::Result<()> {
+        self.processes[place].is_up(&self.binary, self.settings).await
+    }
+
     /// Starts a process and waits until it serves.
     pub(crate) async fn bring_up(&mut self, place: usize) -> anyhow::Result<()> {
         self.launch(place)?;
-        self.processes[place].is_up().await
+        self.is_up(place).await
     }
 
     /// SIGTERM, and waits until it is gone.
@@ -164,7 +174,7 @@ impl Deployment {
             self.launch(*place)?;
         }
         for place in places {
-            self.processes[place].is_up().await?;
+            self.is_up(place).await?;
         }
         Ok(())
     }

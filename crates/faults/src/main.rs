@@ -81,7 +81,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     println!("seed {seed}: repeat with --seed {seed}");
     let setup = setup(&arguments)?;
     let (brokers, nodes) = (arguments.kafka.split(',').count(), setup.cql.len());
-    let mut outcomes = arguments.results.as_deref().map(report::read).transpose()?.unwrap_or_default();
+    let mut outcomes = Vec::new();
     let mut is_good = true;
     let mut ran = 0;
     let mut kept: Option<Deployment> = None;
@@ -108,7 +108,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         };
         if arguments.keep_logs {
             deployment.keep_logs();
-            println!("logs in {}", deployment.folder().display());
         }
         let outcome = one(fault, &mut deployment, seed, arguments.short).await?;
         if arguments.short && outcome.is_good() {
@@ -120,15 +119,23 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         let outcome = Outcome { brokers, nodes, seed, build, note: arguments.note.clone(), ..outcome };
         is_good &= outcome.is_good();
         ran += 1;
-        outcomes.retain(|earlier| earlier.fault != outcome.fault);
+        if let Some(path) = &arguments.results {
+            // Read again each time: another run may have added to it.
+            outcomes = report::read(path)?;
+        }
+        outcomes.retain(|earlier: &Outcome| earlier.fault != outcome.fault);
         outcomes.push(outcome);
         outcomes.sort_by_key(|outcome| Fault::ALL.iter().position(|fault| fault.name() == outcome.fault));
         if let Some(path) = &arguments.results {
             report::write(path, &outcomes)?;
         }
-        if let Some(path) = &arguments.report {
-            std::fs::write(path, report::document(&outcomes))?;
+    }
+    if let Some(path) = &arguments.report {
+        // With those of other runs, also when this one had nothing to do.
+        if let Some(results) = &arguments.results {
+            outcomes = report::read(results)?;
         }
+        std::fs::write(path, report::document(&outcomes))?;
     }
     if let Some(deployment) = kept {
         end(deployment, true).await?;
@@ -157,10 +164,13 @@ async fn one(fault: Fault, deployment: &mut Deployment, seed: u64, short: bool) 
 async fn end(mut deployment: Deployment, is_good: bool) -> anyhow::Result<()> {
     deployment.stop_all().await?;
     if is_good {
-        return deployment.servers.remove().await;
+        deployment.servers.remove().await?;
+    } else {
+        deployment.keep_logs();
     }
-    deployment.keep_logs();
-    println!("logs in {}", deployment.folder().display());
+    if deployment.keeps_logs() {
+        println!("logs in {}", deployment.folder().display());
+    }
     Ok(())
 }
 

@@ -52,11 +52,26 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until it serves.
-    pub(crate) async fn is_up(&self) -> anyhow::Result<()> {
-        let serves = || std::future::ready(if self.banners() > self.banners_before { Ok(()) } else { Err("not yet") });
-        let up = wait_for("the process serves", START, serves).await;
+    /// Waits until it serves. One that ends before, for example because the nodes do not answer, is started again, as whatever watches over
+    /// processes does.
+    pub(crate) async fn is_up(&mut self, binary: &Path, settings: &[&str]) -> anyhow::Result<()> {
+        let up = wait_for("the process serves", START, || std::future::ready(self.serves(binary, settings))).await;
         up.with_context(|| format!("{}: {}", self.name, self.log()))
+    }
+
+    fn serves(&mut self, binary: &Path, settings: &[&str]) -> Result<(), String> {
+        if self.banners() > self.banners_before {
+            return Ok(());
+        }
+        if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+            println!(
+                "{} ended while it started and is started again: {status}, {}",
+                self.name,
+                self.log().lines().last().unwrap_or_default()
+            );
+            self.launch(binary, settings).map_err(|error| error.to_string())?;
+        }
+        Err("not yet".to_owned())
     }
 
     /// `kill -9`, and waits until it is gone.

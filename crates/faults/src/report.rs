@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Duration
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
+
 /// What came of one fault.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -109,6 +111,11 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
             seconds(outcome.longest_gap),
             seconds(outcome.longest_of_one),
         );
+    }
+    let missing: Vec<_> = Fault::ALL.iter().filter(|fault| outcomes.iter().all(|outcome| outcome.fault != fault.name())).collect();
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.into_iter().map(|fault| format!("`{}` ({})", fault.name(), fault.what())).collect();
+        let _ = writeln!(text, "\nNot in these runs: {}.", names.join("; "));
     }
     let builds: BTreeSet<_> = outcomes.iter().map(|outcome| format!("{} binary", outcome.build)).collect();
     let notes: BTreeSet<_> = outcomes.iter().map(|outcome| outcome.note.clone()).filter(|note| !note.is_empty()).collect();

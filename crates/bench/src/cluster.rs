@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use plaza_proto::chat::v1::chat_service_client::ChatServiceClient;
@@ -76,7 +76,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         None => std::env::current_exe()?.with_file_name("plaza"),
     };
     let scratch = Scratch::new(&options.kafka, &options.cql);
-    let done = measure(&options, &server, &scratch.prefix).await;
+    // Also when it is interrupted: the servers may be somebody's.
+    let done = tokio::select! {
+        done = measure(&options, &server, &scratch.prefix) => done,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")),
+    };
     let removed = scratch.remove().await.context("removing topics and tables of this run");
     done.and(removed)
 }

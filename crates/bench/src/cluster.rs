@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// Where the results go.
     #[arg(long, default_value = "target/bench-cluster.json")]
     out: PathBuf,
+    /// Measures nothing, and removes the topics and tables that a killed run left: the prefix that it printed.
+    #[arg(long)]
+    remove: Option<String>,
 }
 
 /// What is measured: a deployment with one instance of each service that a message needs, a second of chat that is started when a part asks for it,
@@ -75,7 +78,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         Some(server) => server.clone(),
         None => std::env::current_exe()?.with_file_name("plaza"),
     };
-    let scratch = Scratch::new(&options.kafka, &options.cql);
+    let scratch = Scratch::new(&options.kafka, &options.cql, options.remove.clone());
+    if options.remove.is_some() {
+        return scratch.remove().await;
+    }
+    println!("topics and tables of this run: {}", scratch.prefix);
     // Also when it is interrupted: the servers may be somebody's.
     let done = tokio::select! {
         done = measure(&options, &server, &scratch.prefix) => done,

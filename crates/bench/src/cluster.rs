@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use plaza_proto::chat::v1::chat_service_client::ChatServiceClient;
@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// Where the results go.
     #[arg(long, default_value = "target/bench-cluster.json")]
     out: PathBuf,
+    /// Measures nothing, and removes the topics and tables that a killed run left: the prefix that it printed.
+    #[arg(long)]
+    remove: Option<String>,
 }
 
 /// What is measured: a deployment with one instance of each service that a message needs, a second of chat that is started when a part asks for it,
@@ -75,8 +78,16 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         Some(server) => server.clone(),
         None => std::env::current_exe()?.with_file_name("plaza"),
     };
-    let scratch = Scratch::new(&options.kafka, &options.cql);
-    let done = measure(&options, &server, &scratch.prefix).await;
+    let scratch = Scratch::new(&options.kafka, &options.cql, options.remove.clone());
+    if options.remove.is_some() {
+        return scratch.remove().await;
+    }
+    println!("topics and tables of this run: {}", scratch.prefix);
+    // Also when it is interrupted: the servers may be somebody's.
+    let done = tokio::select! {
+        done = measure(&options, &server, &scratch.prefix) => done,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")),
+    };
     let removed = scratch.remove().await.context("removing topics and tables of this run");
     done.and(removed)
 }

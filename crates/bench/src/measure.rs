@@ -45,7 +45,7 @@ impl Report {
         let floor = median(rounds.iter().map(|(floor, _)| *floor));
         let ours = median(rounds.iter().map(|(_, ours)| *ours));
         let ratio = median(rounds.iter().map(|(floor, ours)| ours / floor));
-        println!("{path:44} floor {floor:9.3} ours {ours:9.3} {unit:4} ratio {ratio:5.2} (reach {reach}, aim {aim})");
+        println!("{path:44} floor {floor:9.3} ours {ours:9.3} {unit:4} ratio {ratio:5.2} (reach {reach:.2}, aim {aim:.2})");
         self.rows.push(Row { path: path.to_owned(), unit, floor, ours, ratio, reach, aim });
     }
 

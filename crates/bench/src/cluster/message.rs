@@ -16,7 +16,7 @@ use crate::{
     throughput::{Driven, drive_until},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(6);
 const WARM: Duration = Duration::from_secs(3);
 /// Everything is written when nothing was for so many looks: for longer than until the next checkpoint.

@@ -34,9 +34,10 @@ pub(crate) fn options() -> AdminOptions {
 }
 
 impl Scratch {
-    /// Under a prefix that nobody has.
-    pub(crate) fn new(kafka: &str, cql: &str) -> Self {
-        Self { kafka: kafka.to_owned(), cql: cql.to_owned(), prefix: format!("cbench{:07x}", rand::random::<u32>() >> 4) }
+    /// Under this prefix, or one that nobody has.
+    pub(crate) fn new(kafka: &str, cql: &str, prefix: Option<String>) -> Self {
+        let prefix = prefix.unwrap_or_else(|| format!("bench{:07x}", rand::random::<u32>() >> 4));
+        Self { kafka: kafka.to_owned(), cql: cql.to_owned(), prefix }
     }
 
     /// Removes all of it.

@@ -15,12 +15,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use plaza_proto::chat::v1::chat_service_client::ChatServiceClient;
 use plaza_testkit::cluster::{Cluster, Plan};
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 use self::{raw::Raw, scratch::Scratch};
 use crate::{
@@ -84,9 +87,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
     println!("topics and tables of this run: {}", scratch.prefix);
     // Also when it is interrupted: the servers may be somebody's.
+    let mut asked_to_end = signal(SignalKind::terminate())?;
     let done = tokio::select! {
         done = measure(&options, &server, &scratch.prefix) => done,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(anyhow::Error::from).and_then(|()| bail!("interrupted")),
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+        _ = asked_to_end.recv() => Err(anyhow!("interrupted")),
     };
     let removed = scratch.remove().await.context("removing topics and tables of this run");
     done.and(removed)

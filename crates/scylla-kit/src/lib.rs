@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! The binary connects once ([`Session::connect`]), checks ([`check`]) and opens its stores; `plaza migrate` calls [`migrate`]. What is read
+//! The binary connects once ([`Session::connect`]), checks ([`check`]) and opens its stores; `plaza migrate` calls [`migrate()`]. What is read
 //! are tuples (`session.rows::<(i64, Vec<u8>)>(&read, values)`) or structs that derive `scylla::DeserializeRow`. Tests get migrated keyspaces of
 //! their own from [`testing`].
 //!

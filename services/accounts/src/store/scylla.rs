@@ -17,7 +17,7 @@
 //! decided anew replaces the version it would have replaced. Everything by which something is decided is read serially; only profiles
 //! of several users at once are read at quorum.
 //!
-//! Events of anybody are found by hints ([`hints`]). All acknowledged writes are in the logs of a quorum.
+//! Events of anybody are found by hints (`hints`). All acknowledged writes are in the logs of a quorum.
 
 mod hints;
 mod registering;

@@ -64,6 +64,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 /// # Errors
 /// As [`start`].
 pub async fn assemble(config: Config, supervisor: Supervisor) -> anyhow::Result<Running> {
+    // Two providers of cryptography are compiled in, one of them only because the CQL driver names it, and TLS asks which one to use. Whoever
+    // runs this inside a program of their own may have chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Large for what it holds while it waits, and whoever waits for it would be so too.
     Box::pin(assemble_services(config, supervisor)).await
 }

@@ -55,19 +55,13 @@ pub(crate) struct Told<A> {
     pub(crate) announcements: Vec<A>,
 }
 
-/// How far a batch's emissions are.
-pub(crate) enum Emissions {
-    None,
-    /// Queued; resolves when they are acknowledged.
-    Sent(BoxFuture<'static, Result<(), Error>>),
-    /// To be sent when the rows are written.
-    AfterRows(Vec<(TopicPartition, Record)>),
-}
-
 /// What is written for a batch.
 pub(crate) struct Work<R> {
     pub(crate) batch: u64,
-    pub(crate) emissions: Emissions,
+    /// Resolves when the emissions that were queued at once are acknowledged; `None` without any.
+    pub(crate) emitted: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// To be sent when the rows are written.
+    pub(crate) after_rows: Vec<(TopicPartition, Record)>,
     pub(crate) rows: Vec<Timed<R>>,
     pub(crate) remembered: Vec<Timed<Remembered>>,
     /// As of the end of the batch; only now and then.
@@ -79,6 +73,14 @@ pub(crate) struct Work<R> {
 impl<R> Work<R> {
     /// Of a batch that changed nothing.
     pub(crate) fn empty(batch: u64) -> Self {
-        Self { batch, emissions: Emissions::None, rows: Vec::new(), remembered: Vec::new(), states: Vec::new(), checkpoint: None }
+        Self {
+            batch,
+            emitted: None,
+            after_rows: Vec::new(),
+            rows: Vec::new(),
+            remembered: Vec::new(),
+            states: Vec::new(),
+            checkpoint: None,
+        }
     }
 }

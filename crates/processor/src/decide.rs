@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Checkpoint, Effects, Key, Machine, Position, ReplyWhen, StateWrite,
     apply::internal,
-    batch::{Effected, Emissions, Told, Work},
+    batch::{Effected, Told, Work},
     item::{self, Item, Read},
     marks::Marks,
     partition::{GivenUp, Partition},
@@ -225,11 +225,10 @@ impl<'a, M: Machine> Decider<'a, M> {
         metrics.skipped(effected.skipped);
         metrics.duplicates(effected.duplicates);
         self.partition.progress.is_at(self.next.offset, self.backlog.front().map(|record| record.appended));
-        let emissions = match effected.emissions {
-            none if none.is_empty() => Emissions::None,
-            emissions if M::ROWS_FIRST => Emissions::AfterRows(emissions),
-            emissions => Emissions::Sent(self.producer.send(emissions)),
-        };
+        // A topic's emissions are all of one kind, so they keep their order.
+        let machine = &self.partition.machine;
+        let (after_rows, at_once) = effected.emissions.into_iter().partition::<Vec<_>, _>(|(to, _)| machine.after_rows(to.topic));
+        let emitted = (!at_once.is_empty()).then(|| self.producer.send(at_once));
         self.since_checkpoint += effected.records;
         let (states, checkpoint) =
             if self.is_checkpoint_due() { (self.state_writes(), Some(self.checkpoint())) } else { (Vec::new(), None) };
@@ -244,7 +243,7 @@ impl<'a, M: Machine> Decider<'a, M> {
         if !effected.when_written.is_empty() {
             self.partition.when_written.add(batch, effected.when_written);
         }
-        let work = Work { batch, emissions, rows: effected.rows, remembered: effected.remembered, states, checkpoint };
+        let work = Work { batch, emitted, after_rows, rows: effected.rows, remembered: effected.remembered, states, checkpoint };
         (tells.then_some(Told { batch, replies, announcements }), work)
     }
 

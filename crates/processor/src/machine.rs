@@ -53,9 +53,6 @@ pub trait Machine: Send + Sync + 'static {
     const TOPIC: Topic;
     /// The rules it knows; a record stamped with another number makes the owner give the partition up.
     const RULES: RangeInclusive<u32> = 1..=1;
-    /// Whether whoever hears of an emission can read the rows that came with it: emissions are then appended once the rows are written, which
-    /// costs the time of a write on the way. For machines whose emissions make others read.
-    const ROWS_FIRST: bool = false;
 
     /// The keys a record touches, in an order that is a function of the record. The first one decides a command and remembers its request id.
     /// All of them belong to the record's partition. An empty list is a record that concerns nobody.
@@ -64,6 +61,13 @@ pub trait Machine: Send + Sync + 'static {
     /// Decides one record for one of its keys (`place` is the key's place in [`Machine::keys`]). Called only for records above the key's
     /// `applied`, and for a command only when its request id is new and its deadline has not passed. A panic parks the record.
     fn apply(&self, input: Input<'_, Self::Payload>, place: usize, key: &Key, state: &mut Self::State, effects: &mut Effects<Self>);
+
+    /// Whether whoever hears of an emission to a topic can read the rows that came with it: it is then appended once they are written, which costs
+    /// the time of a write on the way. For emissions that make others read. Those that make others forget what they keep go before the rows.
+    fn after_rows(&self, topic: Topic) -> bool {
+        let _ = topic;
+        false
+    }
 
     /// The stored form: `hot` is written with every change, `cold` only when [`Effects::touch_cold`] was called since the last write.
     fn encode(&self, state: &Self::State, cold: bool) -> (Bytes, Option<Bytes>);

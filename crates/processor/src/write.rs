@@ -1,7 +1,7 @@
 //! Writing what was decided, in the order that makes a crash harmless: rows and emissions, then the states that say so, then the checkpoint.
 //! One batch after the other, so a state is written only after the same key's state before it was acknowledged.
 
-use futures::future::try_join;
+use futures::future::{OptionFuture, try_join};
 use plaza_event_log::Producer;
 use tokio::{
     sync::{mpsc, watch},
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     Checkpoint, Machine, Remembered, StateWrite, Timed,
-    batch::{Emissions, Work},
+    batch::Work,
     partition::{GivenUp, Partition},
     retry::until_done,
 };
@@ -36,21 +36,15 @@ pub(crate) async fn run<M: Machine>(
         {
             write_checkpoint(partition, checkpoint.clone()).await;
         }
-        let rows = write_rows(partition, &work.rows, &work.remembered);
-        match work.emissions {
-            Emissions::None => rows.await,
-            Emissions::Sent(acknowledged) => {
-                let rows = async {
-                    rows.await;
-                    Ok(())
-                };
-                try_join(rows, acknowledged).await.map_err(GivenUp::Log)?;
+        let rows = async {
+            write_rows(partition, &work.rows, &work.remembered).await;
+            if !work.after_rows.is_empty() {
+                producer.send(work.after_rows).await?;
             }
-            Emissions::AfterRows(emissions) => {
-                rows.await;
-                producer.send(emissions).await.map_err(GivenUp::Log)?;
-            }
-        }
+            Ok(())
+        };
+        let emissions = async { OptionFuture::from(work.emitted).await.unwrap_or(Ok(())) };
+        try_join(rows, emissions).await.map_err(GivenUp::Log)?;
         write_states(partition, &work.states).await;
         partition.metrics.written(began.elapsed());
         written.send_replace(work.batch);

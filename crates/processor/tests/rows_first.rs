@@ -30,7 +30,10 @@ impl<const ROWS_FIRST: bool> Machine for Telling<ROWS_FIRST> {
 
     const NAME: &'static str = "telling";
     const TOPIC: Topic = HEARD;
-    const ROWS_FIRST: bool = ROWS_FIRST;
+
+    fn after_rows(&self, topic: Topic) -> bool {
+        ROWS_FIRST && topic == TOLD
+    }
 
     fn keys(&self, record_key: &Bytes, _: &Envelope, (): &()) -> SmallVec<[Key; 4]> {
         smallvec![Key(record_key.clone())]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use plaza_event_log::Topic;
 use plaza_processor::{Effects, Envelope, Input, Key, Machine, StateRow};
 use plaza_topics::{
-    GRAPH,
+    EDGES, GRAPH,
     graph::{Kind, Payload},
 };
 use plaza_types::{ClientId, UserId};
@@ -28,8 +28,11 @@ impl Machine for Graph {
 
     const NAME: &'static str = "graph";
     const TOPIC: Topic = GRAPH;
-    /// A device that is told of a contact reads it, and copies of edges are read anew when they are told.
-    const ROWS_FIRST: bool = true;
+
+    /// A device that is told of a contact reads it. Copies of edges must be known to be old before a row says so.
+    fn after_rows(&self, topic: Topic) -> bool {
+        topic != EDGES
+    }
 
     fn keys(&self, record_key: &Bytes, envelope: &Envelope, payload: &Payload) -> SmallVec<[Key; 4]> {
         let Some(owner) = UserId::from_slice(record_key) else { return smallvec![] };

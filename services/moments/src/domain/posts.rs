@@ -155,8 +155,11 @@ impl Machine for Posts {
 
     const NAME: &'static str = "moments";
     const TOPIC: Topic = MOMENTS;
+
     /// A reference in a timeline leads to a post that can be read.
-    const ROWS_FIRST: bool = true;
+    fn after_rows(&self, _: Topic) -> bool {
+        true
+    }
 
     fn keys(&self, record_key: &Bytes, envelope: &Envelope, payload: &Payload) -> SmallVec<[Key; 4]> {
         let asked = UserId::from_slice(&envelope.caller).is_some() && ClientId::from_slice(&envelope.request).is_some();

@@ -227,8 +227,8 @@ impl<'a, M: Machine> Decider<'a, M> {
         self.partition.progress.is_at(self.next.offset, self.backlog.front().map(|record| record.appended));
         // A topic's emissions are all of one kind, so they keep their order.
         let machine = &self.partition.machine;
-        let (after_rows, at_once) = effected.emissions.into_iter().partition::<Vec<_>, _>(|(to, _)| machine.after_rows(to.topic));
-        let emitted = (!at_once.is_empty()).then(|| self.producer.send(at_once));
+        let after_rows = effected.emissions.extract_if(.., |(to, _)| machine.after_rows(to.topic)).collect();
+        let emitted = (!effected.emissions.is_empty()).then(|| self.producer.send(effected.emissions));
         self.since_checkpoint += effected.records;
         let (states, checkpoint) =
             if self.is_checkpoint_due() { (self.state_writes(), Some(self.checkpoint())) } else { (Vec::new(), None) };

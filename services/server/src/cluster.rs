@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use plaza_event_log::Topic;
 use plaza_event_log_kafka::{KafkaLog, TopicSpec, admin};
 use plaza_rpc::PageTokens;
 use plaza_runtime::Rng;
@@ -68,11 +67,7 @@ async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<Ve
             "topic {} has {partitions} partitions: set cluster.partitions = {partitions}, for to change it takes a new deployment",
             topic.0
         );
-        specs.push(spec(topic, partitions, generation));
+        specs.push(TopicSpec { topic, partitions, generation });
     }
     Ok(specs)
-}
-
-fn spec(topic: Topic, partitions: u32, generation: u32) -> TopicSpec {
-    TopicSpec { topic, partitions, generation }
 }

@@ -1,7 +1,8 @@
 //! The whole configuration: one table for each service and part, put together from defaults, one TOML file, `PLAZA_*` variables and flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use plaza_runtime::{
     config::{Problem, Problems, Sources, Validate, validate_table},
     shutdown::Limits,
@@ -151,6 +152,12 @@ impl MutualTls {
     #[must_use]
     pub fn is_set(&self) -> bool {
         !self.authority.as_os_str().is_empty()
+    }
+
+    /// The authority, the certificate chain and the key.
+    pub(crate) fn read(&self) -> anyhow::Result<[Vec<u8>; 3]> {
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok([read(&self.authority)?, read(&self.certificate)?, read(&self.key)?])
     }
 }
 

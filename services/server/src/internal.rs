@@ -49,10 +49,9 @@ pub(crate) async fn serve(
         .initial_connection_window_size(8 << 20)
         .max_concurrent_streams(100_000);
     if config.tls.is_set() {
-        let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let identity = Identity::from_pem(read(&config.tls.certificate)?, read(&config.tls.key)?);
-        let tls = ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(read(&config.tls.authority)?));
-        server = server.tls_config(tls)?;
+        let [authority, certificate, key] = config.tls.read()?;
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        server = server.tls_config(tls.client_ca_root(Certificate::from_pem(authority)))?;
     }
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(60)));
     let stop = supervisor.stopping(Stage::Accept);

@@ -9,7 +9,7 @@ mod ground;
 mod internal;
 mod secrets;
 
-use std::{collections::HashMap, net::SocketAddr, path::Path};
+use std::{collections::HashMap, net::SocketAddr};
 
 use anyhow::Context;
 pub use cluster::migrate;
@@ -177,8 +177,8 @@ fn dialer(tls: &config::MutualTls) -> anyhow::Result<Dialer> {
     if !tls.is_set() {
         return Ok(Dialer::default());
     }
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    Ok(Dialer::mutual(&read(&tls.authority)?, &read(&tls.certificate)?, &read(&tls.key)?, &tls.name))
+    let [authority, certificate, key] = tls.read()?;
+    Ok(Dialer::mutual(&authority, &certificate, &key, &tls.name))
 }
 
 /// The services of this process, and how each service is reached.

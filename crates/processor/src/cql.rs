@@ -162,15 +162,6 @@ impl StateTables {
     }
 }
 
-/// Makes a store on the cluster a [`Store`](crate::Store) of a machine's rows, as [`embedded_store`](crate::embedded_store) does for one in the
-/// process; `put` is given [`Writes`].
-#[macro_export]
-macro_rules! cql_store {
-    ($($store:tt)*) => {
-        $crate::embedded_store!($($store)*);
-    };
-}
-
 /// A write time as the cluster takes it: both count microseconds.
 #[must_use]
 pub fn timestamp(time: u64) -> i64 {

@@ -137,11 +137,11 @@ impl StateTables {
     }
 }
 
-/// Makes a store in the process a [`Store`](crate::Store) of a machine's rows: everything but the rows goes to its [`StateTables`], and `put`
+/// Makes a store of either kind a [`Store`](crate::Store) of a machine's rows: everything but the rows goes to its [`StateTables`], and `put`
 /// is what [`StateTables::write_rows`] is given. Both can name the store and the rows to be written:
-/// `embedded_store!(Embedded: Row, |store, _rows| store.tables, |batch, row| store.put(batch, row))`.
+/// `machine_store!(Embedded: Row, |store, _rows| store.tables, |batch, row| store.put(batch, row))`.
 #[macro_export]
-macro_rules! embedded_store {
+macro_rules! machine_store {
     ($store:ty: $row:ty, |$this:ident, $rows:ident| $tables:expr, $put:expr) => {
         #[async_trait::async_trait]
         impl $crate::Store<$row> for $store {

@@ -11,7 +11,7 @@ const TABLES: &[Migrations] = &[Migrations { service: "processor", steps: &[STEP
 
 struct Cql(StateTables);
 
-plaza_processor::cql_store!(Cql: (), |store, _rows| store.0, |_, _| {});
+plaza_processor::machine_store!(Cql: (), |store, _rows| store.0, |_, _| {});
 
 async fn open() -> Option<(Cql, Lease)> {
     let lease = lease(&plaza_testkit::external::cql()?, TABLES).await;

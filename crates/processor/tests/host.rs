@@ -59,7 +59,7 @@ impl Machine for Counts {
 
 struct Tables(StateTables);
 
-plaza_processor::embedded_store!(Tables: (), |store, _rows| store.0, |_, _| {});
+plaza_processor::machine_store!(Tables: (), |store, _rows| store.0, |_, _| {});
 
 #[derive(Default)]
 struct Heard {

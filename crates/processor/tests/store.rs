@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 struct Embedded(StateTables);
 
-plaza_processor::embedded_store!(Embedded: (), |store, _rows| store.0, |_, _| {});
+plaza_processor::machine_store!(Embedded: (), |store, _rows| store.0, |_, _| {});
 
 fn open() -> (Embedded, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -7,7 +7,7 @@ use plaza_scylla_kit::Error;
 use super::StateTables;
 use crate::{Remembered, StoreError, Timed};
 
-/// The tables, for [`cql_store`](crate::cql_store): what is put is not the statements of a row but a future that has written all of them.
+/// The tables, for [`machine_store`](crate::machine_store): what is put is not the statements of a row but a future that has written all of them.
 pub struct OwnRows<'a>(pub &'a StateTables);
 
 impl Deref for OwnRows<'_> {

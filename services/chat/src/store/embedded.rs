@@ -206,11 +206,11 @@ impl Embedded {
     }
 }
 
-plaza_processor::embedded_store!(Embedded: conversation::Row, |store, rows| store.tables, {
+plaza_processor::machine_store!(Embedded: conversation::Row, |store, rows| store.tables, {
     let mut put = Put::of(rows.len());
     move |batch, row| store.put_conversation(batch, &mut put, row)
 });
-plaza_processor::embedded_store!(Embedded: inbox::Row, |store, rows| store.tables, {
+plaza_processor::machine_store!(Embedded: inbox::Row, |store, rows| store.tables, {
     let mut put = Put::of(rows.len());
     move |batch, row| store.put_inbox(batch, &mut put, row)
 });

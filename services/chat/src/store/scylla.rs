@@ -173,5 +173,5 @@ fn unsigned(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(malformed)
 }
 
-plaza_processor::cql_store!(Scylla: conversation::Row, |store, rows| OwnRows(&store.tables), store.writes.conversations(&store.session, rows));
-plaza_processor::cql_store!(Scylla: inbox::Row, |store, rows| OwnRows(&store.tables), store.writes.inboxes(&store.session, rows));
+plaza_processor::machine_store!(Scylla: conversation::Row, |store, rows| OwnRows(&store.tables), store.writes.conversations(&store.session, rows));
+plaza_processor::machine_store!(Scylla: inbox::Row, |store, rows| OwnRows(&store.tables), store.writes.inboxes(&store.session, rows));

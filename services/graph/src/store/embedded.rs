@@ -280,7 +280,7 @@ impl Store for Embedded {
     }
 }
 
-plaza_processor::embedded_store!(Embedded: Row, |store, _rows| store.tables, |batch, row| store.put(batch, row));
+plaza_processor::machine_store!(Embedded: Row, |store, _rows| store.tables, |batch, row| store.put(batch, row));
 
 fn owned(kind: u8, owner: UserId) -> Vec<u8> {
     [&[kind], owner.as_bytes().as_slice()].concat()

@@ -358,7 +358,7 @@ impl Store for Scylla {
     }
 }
 
-plaza_processor::cql_store!(Scylla: Row, |store, _rows| store.tables, |writes, row| store.put(writes, row));
+plaza_processor::machine_store!(Scylla: Row, |store, _rows| store.tables, |writes, row| store.put(writes, row));
 
 fn bytes(user: &UserId) -> &[u8] {
     user.as_bytes()

@@ -177,8 +177,8 @@ impl Store for Embedded {
     }
 }
 
-plaza_processor::embedded_store!(Embedded: posts::Row, |store, _rows| store.tables, |batch, row| store.put_posts(batch, row));
-plaza_processor::embedded_store!(Embedded: timeline::Row, |store, _rows| store.tables, |batch, row| store.put_timeline(batch, row));
+plaza_processor::machine_store!(Embedded: posts::Row, |store, _rows| store.tables, |batch, row| store.put_posts(batch, row));
+plaza_processor::machine_store!(Embedded: timeline::Row, |store, _rows| store.tables, |batch, row| store.put_timeline(batch, row));
 
 fn owned(kind: u8, owner: UserId) -> Vec<u8> {
     [&[kind], owner.as_bytes().as_slice()].concat()

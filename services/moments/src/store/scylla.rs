@@ -141,8 +141,8 @@ impl Store for Scylla {
     }
 }
 
-plaza_processor::cql_store!(Scylla: posts::Row, |store, rows| OwnRows(&store.tables), store.writes.posts(&store.session, &store.lists, rows));
-plaza_processor::cql_store!(Scylla: timeline::Row, |store, rows| OwnRows(&store.tables), store.writes.timelines(&store.session, &store.lists, rows));
+plaza_processor::machine_store!(Scylla: posts::Row, |store, rows| OwnRows(&store.tables), store.writes.posts(&store.session, &store.lists, rows));
+plaza_processor::machine_store!(Scylla: timeline::Row, |store, rows| OwnRows(&store.tables), store.writes.timelines(&store.session, &store.lists, rows));
 
 /// As CQL has numbers. None of ours comes near the end.
 fn signed(number: u64) -> i64 {

@@ -48,6 +48,7 @@ pub async fn calibrate(program: &Path, folder: &Path, connections: usize, rate: 
         seed: 1,
         call_connections: 4,
         server_pids: server.pid().into_iter().collect(),
+        metrics: Vec::new(),
         shown: true,
         check: false,
     };

@@ -9,7 +9,8 @@ use anyhow::Context;
 use plaza_load::{
     calibrate,
     capacity::{document, model::Model},
-    coordinator, floor,
+    coordinator::{self, generator::Own},
+    floor,
     operation::Operation,
     peers,
     population::prepare::{self, Ready},
@@ -20,7 +21,7 @@ use plaza_load::{
     target::Target,
 };
 
-use crate::{Calibrate, Capacity, Coordinate, Floor, Generate, Ramp, Run};
+use crate::{Calibrate, Capacity, Coordinate, Floor, Generate, Ramp, Run, Servers};
 
 impl Run {
     /// Everything of it, checked.
@@ -44,10 +45,25 @@ impl Run {
             seed: self.seed,
             call_connections: self.call_connections,
             server_pids: self.server_pid.clone(),
+            metrics: targets(&self.metrics, self.i_own_this_target)?,
             shown: !self.quiet,
             check: !self.no_check,
         })
     }
+}
+
+impl Servers {
+    /// On this machine, unless the caller owns them.
+    fn given(&self, owned: bool) -> anyhow::Result<floor::Servers> {
+        for address in self.kafka.split(',').chain(self.cql.split(',')).filter(|address| !address.is_empty()) {
+            Target::new(&format!("http://{address}"), owned)?;
+        }
+        Ok(floor::Servers { kafka: self.kafka.clone(), cql: self.cql.clone() })
+    }
+}
+
+fn targets(addresses: &[String], owned: bool) -> anyhow::Result<Vec<Target>> {
+    addresses.iter().map(|address| Target::new(address, owned)).collect()
 }
 
 /// `run`.
@@ -60,7 +76,14 @@ pub(crate) async fn run(run: &Run, stop: &Stop) -> anyhow::Result<ExitCode> {
                 .rates()
                 .into_iter()
                 .filter(|(operation, _)| matches!(operation, Operation::SendDirect | Operation::SendGroup));
-            floor::floors(sends.map(|(_, rate)| rate).sum(), 5.0, options.scenario.text_bytes, &run.out).await?
+            floor::floors(
+                sends.map(|(_, rate)| rate).sum(),
+                5.0,
+                options.scenario.text_bytes,
+                &run.out,
+                &run.servers.given(run.i_own_this_target)?,
+            )
+            .await?
         }
         false => Default::default(),
     };
@@ -139,8 +162,14 @@ pub(crate) async fn coordinate(coordinate: &Coordinate, stop: &Stop) -> anyhow::
 
 /// `generate`.
 pub(crate) async fn generate(generate: &Generate, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let Generate { coordinator, name, out, server_pid, i_own_this_target } = generate;
-    let report = coordinator::generator::generate(coordinator, name, *i_own_this_target, out, server_pid, stop).await?;
+    let own = Own {
+        name: generate.name.clone(),
+        owned: generate.i_own_this_target,
+        folder: generate.out.clone(),
+        pids: generate.server_pid.clone(),
+        metrics: targets(&generate.metrics, generate.i_own_this_target)?,
+    };
+    let report = coordinator::generator::generate(&generate.coordinator, &own, stop).await?;
     println!("this part: {}", report.summary());
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -154,7 +183,9 @@ fn finished(report: &Report, out: &Path) -> anyhow::Result<ExitCode> {
 
 /// `floor`.
 pub(crate) async fn floor(floor: &Floor) -> anyhow::Result<ExitCode> {
-    for (name, value) in floor::floors(floor.rate, floor.seconds, floor.text_bytes, &floor.folder).await? {
+    for (name, value) in
+        floor::floors(floor.rate, floor.seconds, floor.text_bytes, &floor.folder, &floor.servers.given(floor.i_own_this_target)?).await?
+    {
         println!("{name}: {value:.3}");
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,5 @@
-//! The floors of this machine, measured in the same run as ours: a bare tonic server that only makes each message durable, and the disk. What
-//! Kafka and ScyllaDB take alone is not measured.
+//! The floors of this machine, measured in the same run as ours: a bare tonic server that only makes each message durable, the disk, and what a
+//! Kafka and a CQL server take alone, where their addresses are given.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
-use plaza_floor::USER_HEADER;
+use plaza_floor::{USER_HEADER, cql::RawTables, kafka::RawLog};
 use tokio::{net::TcpStream, process::Child, time::Instant};
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +27,8 @@ use crate::{
 
 /// Calls of one client that awaits each answer.
 const ALONE: usize = 1_000;
+/// Of the floor's topic.
+const PARTITIONS: u32 = 12;
 const START_FOR: Duration = Duration::from_secs(30);
 
 /// The name of the hidden subcommand that serves the floor.
@@ -68,11 +70,47 @@ impl Server {
     }
 }
 
+/// The servers of a cluster whose floors are measured, too.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// Addresses of the brokers; none if empty.
+    pub kafka: String,
+    /// Addresses of the CQL nodes; none if empty.
+    pub cql: String,
+}
+
+impl Servers {
+    /// Measures what a record and a row take with the client libraries alone, on a topic and tables of their own, which are gone afterwards.
+    async fn floors(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let prefix = format!("load{:07x}", rand::random::<u32>() >> 4);
+        let mut floors = BTreeMap::new();
+        let mut note = |what: &str, mut took: Vec<Duration>| {
+            took.sort_unstable();
+            for (name, place) in [("p50", took.len() / 2), ("p99", took.len() * 99 / 100)] {
+                floors.insert(format!("{what} {name}, ms"), took[place].as_secs_f64() * 1000.0);
+            }
+        };
+        if !self.kafka.is_empty() {
+            let log = RawLog::open(&self.kafka, &prefix, PARTITIONS).await?;
+            log.acks(ALONE / 5, Duration::ZERO).await?;
+            note("a record produced and consumed", log.acks(ALONE, Duration::ZERO).await?);
+            log.remove().await?;
+        }
+        if !self.cql.is_empty() {
+            let tables = RawTables::create(&self.cql, &prefix).await?;
+            tables.inserts(ALONE / 5).await?;
+            note("a row inserted", tables.inserts(ALONE).await?);
+            tables.remove().await?;
+        }
+        Ok(floors)
+    }
+}
+
 /// Measures the floors: alone, and with messages of `text_bytes` arriving at `rate` for `seconds`. `folder` is on the disk of the server's data.
 ///
 /// # Errors
-/// The floor's server does not start, or the folder cannot be written to.
-pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path) -> anyhow::Result<BTreeMap<String, f64>> {
+/// The floor's server does not start, the folder cannot be written to, or the servers do not answer.
+pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path, servers: &Servers) -> anyhow::Result<BTreeMap<String, f64>> {
     std::fs::create_dir_all(folder)?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("plaza-load"));
     let mut floors = BTreeMap::new();
@@ -101,6 +139,7 @@ pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path) -
         }
         floors.insert("ack floor rate, messages/s".to_owned(), rate);
     }
+    floors.extend(servers.floors().await?);
     disk(&mut floors, "after")?;
     Ok(floors)
 }

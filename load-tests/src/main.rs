@@ -82,6 +82,9 @@ struct Generate {
     /// Processes of the server on this machine, to be watched.
     #[arg(long, value_delimiter = ',')]
     server_pid: Vec<u32>,
+    /// Where processes of the deployment tell their metrics, as http://host:port, to see how far their processors are behind.
+    #[arg(long, value_delimiter = ',')]
+    metrics: Vec<String>,
     /// The target is not this machine, and I may load it.
     #[arg(long)]
     i_own_this_target: bool,
@@ -103,9 +106,22 @@ struct Ramp {
     delivery_p99: f64,
 }
 
+/// The servers of a cluster.
+#[derive(clap::Args, Clone)]
+struct Servers {
+    /// Brokers of the deployment, to measure what a record takes there alone.
+    #[arg(long, default_value = "")]
+    kafka: String,
+    /// CQL nodes of the deployment, to measure what a row takes there alone.
+    #[arg(long, default_value = "")]
+    cql: String,
+}
+
 /// Floors.
 #[derive(clap::Args, Clone)]
 struct Floor {
+    #[command(flatten)]
+    servers: Servers,
     /// Messages a second for the floor under load.
     #[arg(long, default_value_t = 1_000.0)]
     rate: f64,
@@ -118,6 +134,9 @@ struct Floor {
     /// A folder on the disk that the server's data is on.
     #[arg(long, default_value = "target/load")]
     folder: PathBuf,
+    /// The servers are not on this machine, and I may load them.
+    #[arg(long)]
+    i_own_this_target: bool,
 }
 
 /// A calibration.
@@ -181,6 +200,9 @@ struct Run {
     /// Processes of the server on this machine, to be watched.
     #[arg(long, value_delimiter = ',')]
     server_pid: Vec<u32>,
+    /// Where processes of the deployment tell their metrics, as http://host:port, to see how far their processors are behind.
+    #[arg(long, value_delimiter = ',')]
+    metrics: Vec<String>,
     /// Connections for calls beside the live streams.
     #[arg(long, default_value_t = 8)]
     call_connections: usize,
@@ -193,6 +215,8 @@ struct Run {
     /// Measure the floors of this machine before the run, and say how far ours are from them.
     #[arg(long)]
     floors: bool,
+    #[command(flatten)]
+    servers: Servers,
     /// Show no progress.
     #[arg(long)]
     quiet: bool,

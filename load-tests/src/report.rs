@@ -21,6 +21,7 @@ use crate::{
     record::{Interval, Totals, row},
     run::{
         Options, Outcome,
+        lag::Lag,
         process::{Processes, Sample},
     },
     scenario::{Kind, Scenario},
@@ -68,6 +69,9 @@ pub struct Report {
     pub intervals: Vec<Interval>,
     /// What processes used.
     pub processes: BTreeMap<String, Vec<Sample>>,
+    /// How far the processors were behind their logs, if the deployment was asked.
+    #[serde(default)]
+    pub lags: Vec<Lag>,
     /// The generator's own state.
     pub generator: Generator,
     /// What the check found.
@@ -237,6 +241,7 @@ impl Report {
             failures: failures.collect(),
             intervals: outcome.intervals.clone(),
             processes: outcome.processes.samples.clone(),
+            lags: outcome.lags.clone(),
             generator: Generator {
                 started: totals.started,
                 late: totals.late,
@@ -386,6 +391,10 @@ impl Report {
             let cores = samples.iter().map(|sample| sample.cores).sum::<f64>() / samples.len().max(1) as f64;
             lines.push(format!("  {name}: {cores:.2} cores in the mean, {most:.0} MiB at most"));
         }
+        if !self.lags.is_empty() {
+            let most = |of: fn(&Lag) -> f64| self.lags.iter().map(of).fold(0.0, f64::max);
+            lines.push(format!("  processors behind by {:.0} records, {:.1} s at most", most(|lag| lag.records), most(|lag| lag.seconds)));
+        }
         if let Some(checked) = &self.checked {
             lines.push(format!(
                 "  checked: {} acknowledged messages, {} of unknown fate, {} conversations, {} entries, {} viewers with {} posts: {} violations",
@@ -433,6 +442,7 @@ mod tests {
             seed: 1,
             call_connections: 1,
             server_pids: Vec::new(),
+            metrics: Vec::new(),
             shown: false,
             check: true,
         }
@@ -468,6 +478,7 @@ mod tests {
             totals,
             intervals: Vec::new(),
             processes: Processes::new(&[]).expect("proc"),
+            lags: Vec::new(),
             verified: Some(verified),
             unanswered: 0,
             undelivered: 0,

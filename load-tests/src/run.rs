@@ -4,6 +4,7 @@ pub mod base;
 pub mod calls;
 pub mod device;
 pub mod drive;
+pub mod lag;
 pub mod pace;
 pub mod people;
 pub mod process;
@@ -29,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     base::{Base, bases},
     drive::Driver,
+    lag::Lag,
     people::{Member, Outgoing, Shown, World},
     process::Processes,
 };
@@ -60,6 +62,8 @@ pub struct Options {
     pub call_connections: usize,
     /// Processes to watch.
     pub server_pids: Vec<u32>,
+    /// Where processes of the deployment tell their metrics.
+    pub metrics: Vec<Target>,
     /// Whether progress is shown.
     pub shown: bool,
     /// Whether everything is checked afterwards.
@@ -101,6 +105,8 @@ pub struct Outcome {
     pub intervals: Vec<Interval>,
     /// What the processes used.
     pub processes: Processes,
+    /// How far the processors were behind.
+    pub lags: Vec<Lag>,
     /// What the check found; nothing after a stop.
     pub verified: Option<Verified>,
     /// Sends that had no answer when the run was over and had waited.
@@ -182,7 +188,11 @@ pub async fn drive(
     let stream_kib = (resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
     gate.await?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (intervals, processes, shed) = phases(options, &world, stop).await?;
+    let lags = Mutex::default();
+    let (intervals, processes, shed) = tokio::select! {
+        done = phases(options, &world, stop) => done?,
+        never = lag::watch(&options.metrics, Instant::now(), &lags) => match never {},
+    };
     let lasted = world.recorder.clock().now() as f64 / 1e6;
     let server_stream_kib = served.and_then(|before| Some((servers().ok()? - before) / streams.max(1) as f64));
     let (unanswered, undelivered) = drain(&world, stop).await;
@@ -205,6 +215,7 @@ pub async fn drive(
         totals,
         intervals,
         processes,
+        lags: lags.into_inner(),
         verified,
         unanswered,
         undelivered,

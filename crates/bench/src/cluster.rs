@@ -110,6 +110,7 @@ async fn measure(options: &Options, server: &Path, prefix: &str) -> anyhow::Resu
         partitions: PARTITIONS,
         instances: &[("accounts", 1), ("graph", 1), ("chat", 2), ("gateway", 1)],
         later: &["chat2"],
+        settings: "",
     };
     let raw = Raw::open(&options.kafka, &options.cql, prefix, PARTITIONS).await?;
     let mut bench = Bench { ours: Cluster::start(&plan).await?, raw, pairs: 0 };

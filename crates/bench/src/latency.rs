@@ -1,6 +1,9 @@
 //! One client, one send at a time, answer awaited: the floor is a bare unary call and one group commit of the same bytes.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use plaza_proto::chat::v1::chat_service_client::ChatServiceClient;
 
@@ -18,18 +21,18 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
     let [floor_caller, _] = floor.floor_friends(0)?;
     let [our_caller, _] = ours.friends(0).await?;
     for caller in [&floor_caller, &our_caller] {
-        round(caller, SENDS).await?;
+        round(caller, SENDS, Duration::ZERO).await?;
     }
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push((round(&floor_caller, SENDS).await?, round(&our_caller, SENDS).await?));
+        rounds.push((round(&floor_caller, SENDS, Duration::ZERO).await?, round(&our_caller, SENDS, Duration::ZERO).await?));
     }
     report.ratio("SendMessage ack, 1 client, p50", "ms", &rounds, 2.0, 1.3);
     Ok(())
 }
 
-/// The median of sends one after the other, milliseconds.
-pub(crate) async fn round(caller: &Caller, sends: usize) -> anyhow::Result<f64> {
+/// The median of sends one after the other, with a pause after each, milliseconds.
+pub(crate) async fn round(caller: &Caller, sends: usize, pause: Duration) -> anyhow::Result<f64> {
     let mut client = ChatServiceClient::new(caller.channel.clone());
     let mut took = histogram();
     for _ in 0..sends {
@@ -37,6 +40,9 @@ pub(crate) async fn round(caller: &Caller, sends: usize) -> anyhow::Result<f64> 
         let started = Instant::now();
         client.send_message(request).await?;
         record(&mut took, started.elapsed());
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
     Ok(percentile_ms(&took, 50.0))
 }

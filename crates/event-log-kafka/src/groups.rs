@@ -2,7 +2,8 @@
 //! was given and what was taken.
 //!
 //! Partitions are taken from a member as soon as the group decides, without waiting for the owner to let go of them: the contract allows that
-//! two owners overlap, and a slow owner must not stop the group.
+//! two owners overlap, and a slow owner must not stop the group. The owner hears of it later: what a member gave back is given to another one
+//! when all have joined once more, which the library does at most once a second, and until then nobody else would work on it.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -41,6 +42,8 @@ const LONGEST_PAUSE_MS: &str = "60000";
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// In a short session there are at least this many.
 const HEARTBEATS: u32 = 12;
+/// How long the owner goes on with what the group has taken: until the next join but one, and a little.
+const HOLD: Duration = Duration::from_millis(1200);
 
 /// One membership, until it is dropped.
 pub(crate) struct Member {
@@ -72,7 +75,14 @@ impl Member {
             .set("auto.offset.reset", "latest");
         let (tell, changes) = mpsc::unbounded_channel();
         let left = Arc::new(AtomicBool::new(false));
-        let told = Told { events: Events::new(ROLE), group, metrics: Arc::clone(metrics), owned: Mutex::default(), tell: tell.clone() };
+        let told = Told {
+            events: Events::new(ROLE),
+            group,
+            metrics: Arc::clone(metrics),
+            owned: Mutex::default(),
+            given_back: Mutex::default(),
+            tell: tell.clone(),
+        };
         let consumer: BaseConsumer<Told> = settings.create_with_context(told).map_err(|error| unavailable(&error))?;
         consumer.subscribe(&[&topic.name]).map_err(|error| unavailable(&error))?;
         let (has_left, until) = (Arc::clone(&left), Arc::clone(threads));
@@ -91,6 +101,7 @@ impl Member {
                     // A record can come before the partition is paused.
                     Some(Ok(_)) | None => {}
                 }
+                consumer.context().let_go();
             }
             // Leaves the group, and tells what is taken by that.
             drop(consumer);
@@ -118,6 +129,8 @@ struct Told {
     group: &'static str,
     metrics: Arc<Metrics>,
     owned: Mutex<BTreeSet<u32>>,
+    /// Taken by the group and not yet told, with the time until which they are worked on.
+    given_back: Mutex<Vec<(Instant, u32)>>,
     /// Not bounded by itself, but there are only so many rebalances, and whoever does not listen is about to be dropped.
     tell: mpsc::UnboundedSender<Result<Assignment, Error>>,
 }
@@ -129,10 +142,10 @@ impl Told {
         consumer.incremental_assign(partitions)
     }
 
-    fn tell(&self, partitions: &TopicPartitionList, change: fn(u32) -> Assignment) {
+    /// Tells of partitions, if it is a change.
+    fn tell(&self, partitions: impl IntoIterator<Item = u32>, change: fn(u32) -> Assignment) {
         let mut owned = self.owned.lock();
-        for element in partitions.elements() {
-            let partition = element.partition().cast_unsigned();
+        for partition in partitions {
             let (is_change, name) = match change(partition) {
                 Assignment::Assigned(_) => (owned.insert(partition), "assigned"),
                 Assignment::Revoked(_) => (owned.remove(&partition), "revoked"),
@@ -145,6 +158,35 @@ impl Told {
             }
         }
     }
+
+    /// Tells of what was given back long enough ago.
+    fn let_go(&self) {
+        let now = Instant::now();
+        let due: Vec<_> = self.given_back.lock().extract_if(.., |(until, _)| *until <= now).collect();
+        self.tell(due.into_iter().map(|(_, partition)| partition), Assignment::Revoked);
+    }
+
+    fn given(&self, partitions: &TopicPartitionList) {
+        let partitions = numbers(partitions);
+        // What comes back before it was let go begins anew all the same: somebody else may have had it.
+        let back: Vec<_> = self.given_back.lock().extract_if(.., |(_, partition)| partitions.contains(partition)).collect();
+        self.tell(back.into_iter().map(|(_, partition)| partition), Assignment::Revoked);
+        self.tell(partitions, Assignment::Assigned);
+    }
+
+    fn taken(&self, partitions: &TopicPartitionList, is_lost: bool) {
+        let until = Instant::now() + HOLD;
+        self.given_back.lock().extend(numbers(partitions).into_iter().map(|partition| (until, partition)));
+        if is_lost {
+            // Somebody else has had them for a while.
+            let all = std::mem::take(&mut *self.given_back.lock());
+            self.tell(all.into_iter().map(|(_, partition)| partition), Assignment::Revoked);
+        }
+    }
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<u32> {
+    partitions.elements().iter().map(|element| element.partition().cast_unsigned()).collect()
 }
 
 impl ClientContext for Told {
@@ -170,10 +212,9 @@ impl ConsumerContext for Told {
             if let Err(error) = consumer.pause(partitions) {
                 tracing::warn!(group = self.group, error = describe(&error), "a member fetches what nobody reads");
             }
-            self.tell(partitions, Assignment::Assigned);
+            self.given(partitions);
         } else {
-            // Told first: whoever works on them is to stop before somebody else begins.
-            self.tell(partitions, Assignment::Revoked);
+            self.taken(partitions, consumer.assignment_lost());
             if let Err(error) = consumer.incremental_unassign(partitions) {
                 tracing::warn!(group = self.group, error = describe(&error), "partitions could not be given back");
             }

@@ -102,11 +102,12 @@ impl KafkaLog {
     fn connect(config: &Config, topics: &[TopicSpec]) -> Result<Self, Error> {
         let connection = Arc::new(Connection::new(config)?);
         let threads = Arc::new(Threads::default());
+        let topics = Arc::new(Topics::new(&config.prefix, topics));
         Ok(Self {
-            topics: Arc::new(Topics::new(&config.prefix, topics)),
-            appends: Lines::open(&connection, Kind::Appends, &threads)?,
+            appends: Lines::open(&connection, Kind::Appends, &topics, &threads)?,
             room: Arc::new(Semaphore::new(APPEND_KIB)),
-            emissions: Lines::open(&connection, Kind::Emissions, &threads)?,
+            emissions: Lines::open(&connection, Kind::Emissions, &topics, &threads)?,
+            topics,
             producers: AtomicUsize::new(0),
             queries: Queries::open(&connection, &threads)?,
             readers: Readers::new(&connection, &threads),
@@ -137,13 +138,13 @@ impl KafkaLog {
     }
 
     async fn try_append(&self, to: TopicPartition, record: &Record) -> Result<(), Error> {
-        let topic = self.topics.name(to)?;
+        let place = self.topics.place(to)?;
         let bytes = limits::check(record)? + record.key.len() + record.value.len();
         let room = Arc::clone(&self.room).acquire_many_owned((bytes >> 10) as u32 + 1).await;
         let room = room.map_err(|_| Error::Unavailable("closed".to_owned()))?;
         let (ack, told) = Ack::new(1, Some(room));
         let line = self.appends.line(to.partition as usize)?;
-        line.send(topic, to.partition, record, ack)?;
+        line.send(place, to.partition, record, ack)?;
         line.outcome(told).await
     }
 }

@@ -10,11 +10,13 @@
 //!
 //! [`EventLog::append`]: plaza_event_log::EventLog::append
 
+mod waves;
+
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
@@ -23,12 +25,13 @@ use rdkafka::{
     ClientContext, Message as _, Statistics,
     config::RDKafkaLogLevel,
     error::KafkaError,
-    message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+    message::DeliveryResult,
+    producer::{BaseProducer, Producer as _, ProducerContext},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::waves::{Outgoing, Sent, Waves};
 use crate::{
     connection::{Connection, Events, Threads, describe, is_final, unavailable},
     topics::Topics,
@@ -38,6 +41,10 @@ use crate::{
 const APPEND_TIMEOUT_MS: &str = "30000";
 /// How long what was sent before the end may take to arrive.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How soon a line that nobody has any more ends. The library's `poll` waits whole milliseconds and spins through what is left of its time, up
+/// to one: with its own threads, which poll for 100 ms, that was a hundredth of a core for each client that did nothing. What is above the
+/// whole milliseconds here is less than a thread oversleeps, so one that does nothing does not spin.
+const POLL: Duration = Duration::from_micros(500_040);
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +138,22 @@ impl Health {
 }
 
 /// What a line hears of its records.
-struct Deliveries {
+pub(crate) struct Deliveries {
     events: Events,
     kind: Kind,
     health: Health,
+    waves: Arc<Waves>,
+}
+
+impl Deliveries {
+    /// A record will never be in the log, or perhaps.
+    fn refused(&self, why: Error, ack: &Ack) {
+        if self.kind == Kind::Emissions {
+            // Before anybody hears of it, so that nothing is sent behind what is missing.
+            self.health.fail(|| why.clone());
+        }
+        ack.record(Err(why));
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -153,34 +172,34 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Arc<Ack>;
+    type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ack: Arc<Ack>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         match result {
-            Ok(_) => ack.record(Ok(())),
+            Ok(_) => sent.ack.record(Ok(())),
             Err((error, message)) => {
                 let place = format!("{}/{}", message.topic(), message.partition());
-                let outcome = Error::Unavailable(format!("{place}: {}", describe(error)));
-                if self.kind == Kind::Emissions || is_final(error) {
-                    // Before anybody hears of it, so that nothing is sent behind what is missing.
-                    self.health.fail(|| outcome.clone());
+                let why = Error::Unavailable(format!("{place}: {}", describe(error)));
+                if is_final(error) {
+                    self.health.fail(|| why.clone());
                 }
-                ack.record(Err(outcome));
+                self.refused(why, &sent.ack);
             }
         }
+        self.waves.answered(sent.place);
     }
 }
 
-/// One client.
+/// One client, and a thread that hears what became of its records.
 pub(crate) struct Line {
-    /// Only none while it is dropped.
-    client: Option<ThreadedProducer<Deliveries>>,
+    client: Arc<BaseProducer<Deliveries>>,
     health: Health,
-    threads: Arc<Threads>,
+    waves: Arc<Waves>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Line {
-    fn open(connection: &Connection, kind: Kind, threads: &Arc<Threads>) -> Result<Arc<Self>, Error> {
+    fn open(connection: &Connection, kind: Kind, topics: &Topics, threads: &Arc<Threads>) -> Result<Arc<Self>, Error> {
         let mut settings = connection.client(kind.role());
         settings
             .set("enable.idempotence", "true")
@@ -192,9 +211,22 @@ impl Line {
             settings.set(key, value);
         }
         let health = Health::default();
-        let deliveries = Deliveries { events: Events::new(kind.role()), kind, health: health.clone() };
-        let client = settings.create_with_context(deliveries).map_err(|error| unavailable(&error))?;
-        Ok(Arc::new(Self { client: Some(client), health, threads: Arc::clone(threads) }))
+        let waves = Arc::new(Waves::new(topics.places()));
+        let deliveries = Deliveries { events: Events::new(kind.role()), kind, health: health.clone(), waves: Arc::clone(&waves) };
+        let client: Arc<BaseProducer<Deliveries>> =
+            Arc::new(settings.create_with_context(deliveries).map_err(|error| unavailable(&error))?);
+        waves.belong_to(&client);
+        let ended = Arc::new(AtomicBool::new(false));
+        let line = Arc::new(Self { client: Arc::clone(&client), health: health.clone(), waves, ended: Arc::clone(&ended) });
+        let until = Arc::clone(threads);
+        threads.spawn(kind.role(), move || {
+            while !ended.load(Ordering::Acquire) && !until.are_ending() {
+                client.poll(POLL);
+            }
+            flush(&client);
+            health.fail(|| Error::Unavailable("closed".to_owned()));
+        })?;
+        Ok(line)
     }
 
     /// The outcome of what was sent.
@@ -202,51 +234,47 @@ impl Line {
         self.health.clone().outcome(told)
     }
 
-    /// Queues a record at once.
+    /// Queues a record, to be sent at once or when those before it in its partition are answered.
     ///
     /// # Errors
     /// It was not queued.
-    pub(crate) fn send(&self, topic: &str, partition: u32, record: &Record, ack: Arc<Ack>) -> Result<(), Error> {
-        let mut message = BaseRecord::<[u8], [u8], Arc<Ack>>::with_opaque_to(topic, ack)
-            .partition(partition.cast_signed())
-            .key(&record.key)
-            .payload(&record.value);
-        let kept = record.headers.iter().filter(|(name, _)| limits::header_name(name).is_some());
-        for (name, value) in kept {
-            let headers = message.headers.take().unwrap_or_else(|| OwnedHeaders::new_with_capacity(1));
-            message.headers = Some(headers.insert(Header { key: name, value: Some(&value[..]) }));
-        }
-        let client = self.client.as_ref().ok_or_else(|| Error::Unavailable("closed".to_owned()))?;
-        client.send(message).map_err(|(error, _)| {
-            if is_final(&error) {
-                self.health.fail(|| unavailable(&error));
-            }
-            unavailable(&error)
-        })
+    pub(crate) fn send(&self, to: (&Arc<str>, usize), partition: u32, record: &Record, ack: Arc<Ack>) -> Result<(), Error> {
+        let (topic, place) = to;
+        self.waves.send(&self.client, Outgoing { topic: Arc::clone(topic), partition, place, record: record.clone(), ack })
     }
 }
 
 /// Waits for what was sent; blocks.
-fn flush(client: &ThreadedProducer<Deliveries>) {
-    if client.client().context().health.failure().is_none()
-        && let Err(error) = client.flush(FLUSH)
-    {
-        tracing::warn!(left = client.in_flight_count(), error = describe(&error), "records were not acknowledged before the end");
+fn flush(client: &BaseProducer<Deliveries>) {
+    let (until, deliveries) = (Instant::now() + FLUSH, client.context());
+    loop {
+        if deliveries.health.failure().is_some() {
+            return;
+        }
+        let flushed = client.flush(until.saturating_duration_since(Instant::now()));
+        let left = client.in_flight_count().unsigned_abs() as usize + deliveries.waves.waiting();
+        match flushed {
+            // What waited for these goes while they are answered.
+            Ok(()) if left > 0 => {}
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(left, error = describe(&error), "records were not acknowledged before the end");
+                return;
+            }
+        }
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            // Without a thread it is dropped here, at worst slowly.
-            _ = self.threads.spawn("flush", move || flush(&client));
-        }
+        self.ended.store(true, Ordering::Release);
     }
 }
 
 /// The lines of a kind.
 pub(crate) struct Lines {
     connection: Arc<Connection>,
+    topics: Arc<Topics>,
     kind: Kind,
     threads: Arc<Threads>,
     current: Box<[Mutex<Option<Arc<Line>>>]>,
@@ -257,10 +285,10 @@ impl Lines {
     ///
     /// # Errors
     /// `Unavailable`.
-    pub(crate) fn open(connection: &Arc<Connection>, kind: Kind, threads: &Arc<Threads>) -> Result<Self, Error> {
-        let lines = (0..connection.config.writers.max(1)).map(|_| Ok(Mutex::new(Some(Line::open(connection, kind, threads)?))));
+    pub(crate) fn open(connection: &Arc<Connection>, kind: Kind, topics: &Arc<Topics>, threads: &Arc<Threads>) -> Result<Self, Error> {
+        let lines = (0..connection.config.writers.max(1)).map(|_| Ok(Mutex::new(Some(Line::open(connection, kind, topics, threads)?))));
         let current = lines.collect::<Result<_, Error>>()?;
-        Ok(Self { connection: Arc::clone(connection), kind, threads: Arc::clone(threads), current })
+        Ok(Self { connection: Arc::clone(connection), topics: Arc::clone(topics), kind, threads: Arc::clone(threads), current })
     }
 
     /// One that is not broken, the same one for the same number.
@@ -276,7 +304,7 @@ impl Lines {
             let Some(error) = line.health.failure() else { return Ok(Arc::clone(line)) };
             tracing::warn!(%error, producer = self.kind.role(), "producer is replaced");
         }
-        let line = Line::open(&self.connection, self.kind, &self.threads)?;
+        let line = Line::open(&self.connection, self.kind, &self.topics, &self.threads)?;
         *current = Some(Arc::clone(&line));
         Ok(line)
     }
@@ -317,7 +345,7 @@ impl KafkaProducer {
         }
         let (ack, told) = Ack::new(records.len(), None);
         for (to, record) in records {
-            line.send(self.topics.name(*to)?, to.partition, record, Arc::clone(&ack))?;
+            line.send(self.topics.place(*to)?, to.partition, record, Arc::clone(&ack))?;
         }
         Ok(line.outcome(told))
     }

@@ -23,21 +23,46 @@ impl TopicSpec {
 }
 
 /// All of them.
-pub(crate) struct Topics(HashMap<Topic, Named>);
+pub(crate) struct Topics {
+    named: HashMap<Topic, Named>,
+    places: usize,
+}
 
 /// One, with its name on the cluster.
 pub(crate) struct Named {
     pub(crate) spec: TopicSpec,
     pub(crate) name: Arc<str>,
+    /// The place of its first partition among those of all topics.
+    first: usize,
 }
 
 impl Topics {
     pub(crate) fn new(prefix: &str, specs: &[TopicSpec]) -> Self {
-        Self(specs.iter().map(|spec| (spec.topic, Named { spec: *spec, name: spec.name(prefix).into() })).collect())
+        let mut places = 0;
+        let named = specs.iter().map(|spec| {
+            let named = Named { spec: *spec, name: spec.name(prefix).into(), first: places };
+            places += spec.partitions as usize;
+            (spec.topic, named)
+        });
+        Self { named: named.collect(), places }
     }
 
     pub(crate) fn get(&self, topic: Topic) -> Option<&Named> {
-        self.0.get(&topic)
+        self.named.get(&topic)
+    }
+
+    /// How many partitions all topics have together.
+    pub(crate) fn places(&self) -> usize {
+        self.places
+    }
+
+    /// The name of a partition's topic, and the partition's number among those of all topics.
+    ///
+    /// # Errors
+    /// `UnknownPartition`.
+    pub(crate) fn place(&self, of: TopicPartition) -> Result<(&Arc<str>, usize), Error> {
+        let topic = self.get(of.topic).filter(|topic| of.partition < topic.spec.partitions);
+        topic.map(|topic| (&topic.name, topic.first + of.partition as usize)).ok_or(Error::UnknownPartition(of))
     }
 
     /// The name of a partition's topic.
@@ -45,7 +70,6 @@ impl Topics {
     /// # Errors
     /// `UnknownPartition`.
     pub(crate) fn name(&self, of: TopicPartition) -> Result<&Arc<str>, Error> {
-        let topic = self.get(of.topic).filter(|topic| of.partition < topic.spec.partitions);
-        topic.map(|topic| &topic.name).ok_or(Error::UnknownPartition(of))
+        self.place(of).map(|(name, _)| name)
     }
 }

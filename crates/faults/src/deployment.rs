@@ -191,6 +191,13 @@ impl Deployment {
         Ok(())
     }
 
+    /// Its gates are shut, so that those of another one can be where they were.
+    pub(crate) async fn close(self) {
+        for gate in self.nodes.into_iter().chain(self.brokers).chain([self.front]) {
+            gate.close().await;
+        }
+    }
+
     /// Kills, starts, freezes or thaws a broker or a node.
     pub(crate) async fn server(&self, verb: &str, name: &str) -> anyhow::Result<()> {
         let mut command = tokio::process::Command::new(&self.xtask);

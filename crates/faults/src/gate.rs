@@ -52,6 +52,12 @@ impl Gate {
     pub(crate) fn set(&self, passage: Passage) {
         self.passage.send_replace(passage);
     }
+
+    /// Ends it; its address is free then.
+    pub(crate) async fn close(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Drop for Gate {

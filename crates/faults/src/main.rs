@@ -171,6 +171,7 @@ async fn end(mut deployment: Deployment, is_good: bool) -> anyhow::Result<()> {
     if deployment.keeps_logs() {
         println!("logs in {}", deployment.folder().display());
     }
+    deployment.close().await;
     Ok(())
 }
 

@@ -54,6 +54,17 @@ impl Observer {
         (longest(&samples, since, total), of_one.unwrap_or_default())
     }
 
+    /// The samples as a table: seconds since the first, and what each user was acknowledged until then.
+    pub(crate) fn table(&self) -> String {
+        let samples = self.samples.lock();
+        let Some((first, _)) = samples.first() else { return String::new() };
+        let line = |(at, counts): &Sample| {
+            let counts: Vec<_> = counts.iter().map(u64::to_string).collect();
+            format!("{:.2},{}\n", at.duration_since(*first).as_secs_f64(), counts.join(","))
+        };
+        samples.iter().map(line).collect()
+    }
+
     /// Waits until so much is acknowledged in a second; how long that took, if it was not longer than the limit.
     pub(crate) async fn is_back(&self, rate: f64, limit: Duration) -> Option<Duration> {
         let began = Instant::now();

@@ -19,6 +19,9 @@ const PAIRS: usize = 3;
 const CIRCLES: u64 = 2;
 /// So that what they cost stays small beside the sends, whose rate is compared.
 const CIRCLE_PAUSE: Duration = Duration::from_millis(300);
+/// How often each client does something: well below what the processes can do, so that what is acknowledged before a fault and after it is the
+/// same when nothing is wrong.
+const PACE: Duration = Duration::from_millis(500);
 /// How long it may take until it is as before.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 /// How much of the rate before that is. The short form runs beside whatever else the machine does, so it only finds out what stays broken.
@@ -28,7 +31,7 @@ const SHORT_BACK: f64 = 0.4;
 /// Does it and judges what the clients recorded.
 pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, short: bool) -> anyhow::Result<Outcome> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut crowd = Crowd::gather(&deployment.address(), PAIRS).await?;
+    let mut crowd = Crowd::gather(&deployment.address(), PAIRS).await?.paced(PACE);
     crowd.meet().await?;
     let crowd = Arc::new(crowd);
     let stop = Arc::new(AtomicBool::new(false));
@@ -53,6 +56,7 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
     let done = inflict(fault, deployment, &mut rng, rounds).await;
     let back = observer.is_back(rate * if short { SHORT_BACK } else { BACK }, BACK_WITHIN).await;
     let (longest_gap, longest_of_one) = observer.longest_gaps(since);
+    std::fs::write(deployment.folder().join("acks.csv"), observer.table())?;
     stop.store(true, Ordering::Relaxed);
     done?;
     busy.await??;

@@ -86,7 +86,8 @@ impl Signals {
         (sender, Self(Source::Manual(receiver)))
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next one; its name.
+    pub async fn next(&mut self) -> &'static str {
         match &mut self.0 {
             Source::System { interrupt, terminate } => tokio::select! {
                 _ = interrupt.recv() => "SIGINT",

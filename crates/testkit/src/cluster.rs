@@ -3,6 +3,7 @@
 
 use std::{
     fs::OpenOptions,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -36,6 +37,8 @@ pub struct Plan<'a> {
     pub instances: &'a [(&'static str, usize)],
     /// Those that are not started yet.
     pub later: &'a [&'a str],
+    /// Tables that are added to each one's configuration, TOML.
+    pub settings: &'a str,
 }
 
 /// The processes. They are killed when this is dropped; their topics and tables stay.
@@ -105,6 +108,15 @@ impl Cluster {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where the other processes reach this one.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn internal(&self, name: &str) -> anyhow::Result<SocketAddr> {
+        let process = self.processes.iter().find(|process| process.name == name).with_context(|| format!("no process {name}"))?;
+        Ok((Ipv4Addr::LOCALHOST, process.internal).into())
     }
 
     /// The folder stays when this is dropped.
@@ -210,7 +222,8 @@ fn config(plan: &Plan<'_>, process: &Process, all: &[Process]) -> String {
          [cluster]\nlisten = \"127.0.0.1:{internal}\"\npartitions = {partitions}\n[cluster.peers]\n{peers}\n\
          [kafka]\nbrokers = \"{kafka}\"\nprefix = \"{prefix}.\"\n\
          [cql]\nnodes = [{nodes}]\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {replicas}\n\
-         [telemetry]\nlog_level = \"warn\"\nadmin_listen = \"127.0.0.1:{admin}\"\n",
+         [telemetry]\nlog_level = \"warn\"\nadmin_listen = \"127.0.0.1:{admin}\"\n{settings}\n",
+        settings = plan.settings,
         service = process.service,
         public = process.public,
         internal = process.internal,

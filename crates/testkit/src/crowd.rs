@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct Crowd {
     acknowledged: watch::Sender<Vec<u64>>,
     /// The group that everybody was in at first, if there is one.
     group: Option<String>,
+    /// How often each sends, if not at once after the last answer.
+    pace: Option<Duration>,
 }
 
 /// Bytes that are added to some texts.
@@ -62,7 +64,14 @@ impl Crowd {
             history.members.insert(conversation, vec![pair * 2, pair * 2 + 1]);
         }
         let acknowledged = watch::Sender::new(vec![0; users.len()]);
-        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged, group: None })
+        Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged, group: None, pace: None })
+    }
+
+    /// Each sender sends this often, and later when the answer takes longer; without, at once after the last answer. What is asked for then is the
+    /// same before a fault and after it.
+    #[must_use]
+    pub fn paced(self, every: Duration) -> Self {
+        Self { pace: Some(every), ..self }
     }
 
     /// Everybody sends to their friend, resends, marks read, and watches on two devices, until `stop` is set. Calls that fail are tried again
@@ -79,8 +88,8 @@ impl Crowd {
             for sender in 0..2 {
                 let (account, peer) = (self.users[user].clone(), self.users[user ^ 1].user_id().to_owned());
                 let rng = StdRng::seed_from_u64(seed ^ (user as u64 * 2 + sender));
-                let sender =
-                    Sending { account, user, peer, rng, history: Arc::clone(&self.history), acknowledged: self.acknowledged.clone() };
+                let (history, acknowledged, pace) = (Arc::clone(&self.history), self.acknowledged.clone(), Pace::new(self.pace));
+                let sender = Sending { account, user, peer, rng, history, acknowledged, pace };
                 tasks.spawn(sender.run(Arc::clone(&stop)));
             }
         }
@@ -232,16 +241,37 @@ struct Sending {
     rng: StdRng,
     history: Arc<Mutex<History>>,
     acknowledged: watch::Sender<Vec<u64>>,
+    pace: Pace,
+}
+
+/// When somebody's next step is due.
+struct Pace(Option<Interval>);
+
+impl Pace {
+    fn new(every: Option<Duration>) -> Self {
+        Self(every.map(|every| {
+            let mut ticks = interval(every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        }))
+    }
+
+    async fn due(&mut self) {
+        if let Self(Some(ticks)) = self {
+            ticks.tick().await;
+        }
+    }
 }
 
 impl Sending {
     async fn run(self, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
-        let Self { account, user, peer, mut rng, history, acknowledged } = self;
+        let Self { account, user, peer, mut rng, history, acknowledged, mut pace } = self;
         let live = account.live(u64::MAX);
         let mut sends = Vec::new();
         let mut reads = BTreeMap::new();
         let mut attempted = BTreeMap::new();
         while !stop.load(Ordering::Relaxed) {
+            pace.due().await;
             let mut sent = Sent {
                 from: user,
                 id: new_id(),

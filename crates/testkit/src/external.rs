@@ -13,6 +13,17 @@ pub fn kafka() -> Option<String> {
     address("PLAZA_TEST_KAFKA")
 }
 
+/// A Kafka broker that asks who its clients are, from `PLAZA_TEST_KAFKA_SASL`: user, password and address; `None` is a printed skip.
+///
+/// # Panics
+/// There is none, and it is required; or the variable is not `user:password@address`.
+pub fn kafka_with_password() -> Option<[String; 3]> {
+    let given = address("PLAZA_TEST_KAFKA_SASL")?;
+    let (who, address) = given.split_once('@').expect("user:password@address");
+    let (user, password) = who.split_once(':').expect("user:password@address");
+    Some([user, password, address].map(str::to_owned))
+}
+
 /// The addresses of CQL nodes, from `PLAZA_TEST_CQL`; `None` is a printed skip.
 ///
 /// # Panics

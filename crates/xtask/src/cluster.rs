@@ -97,7 +97,7 @@ fn status(folder: &Path) -> anyhow::Result<()> {
         let pid = server.pid().map_or_else(|| "-".to_owned(), |pid| pid.as_raw_nonzero().to_string());
         println!("{:<11} {:<16} {pid:>8}  {:<8}  {}", server.name(), server.address.to_string(), server.state(), server.log().display());
     }
-    let variables: Vec<_> = Kind::ALL.into_iter().filter_map(|kind| cluster.variable(kind)).collect();
+    let variables = cluster.variables();
     let shown: Vec<_> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     println!("{}", if shown.is_empty() { "no cluster: `cargo xtask cluster up` makes one".to_owned() } else { shown.join(" ") });
     Ok(())
@@ -110,6 +110,9 @@ pub(crate) fn variable(kind: Kind) -> &'static str {
         Kind::Cassandra => "PLAZA_TEST_CQL",
     }
 }
+
+/// The variable in which a test finds a broker that asks who its clients are: `user:password@address`.
+const SASL: &str = "PLAZA_TEST_KAFKA_SASL";
 
 /// The servers of one folder. Whoever has it open for changes is alone with it.
 pub(crate) struct Cluster {
@@ -215,6 +218,13 @@ impl Cluster {
             format!("127.0.0.1:{}=127.0.0.1:{}", self.shape.gated_port(server.number), self.shape.gate_port(server.number))
         };
         self.servers(Kind::Kafka).iter().map(gate).collect::<Vec<_>>().join(",")
+    }
+
+    /// The variables in which tests find the servers.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let who = format!("{}:{}", kafka::USER, kafka::PASSWORD);
+        let sasl = self.servers(Kind::Kafka).first().map(|first| (SASL, format!("{who}@127.0.0.1:{}", self.shape.sasl_port(first.number))));
+        Kind::ALL.into_iter().filter_map(|kind| self.variable(kind)).chain(sasl).collect()
     }
 
     /// The variable in which a test finds the servers of a kind, and their addresses, if there are any.

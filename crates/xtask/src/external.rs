@@ -58,7 +58,7 @@ impl External {
         if let Some(skipped) = &self.skipped {
             println!("{skipped}");
         }
-        let variables: Vec<_> = self.running.iter().flat_map(|cluster| Kind::ALL.map(|kind| cluster.variable(kind))).flatten().collect();
+        let variables: Vec<_> = self.running.iter().flat_map(Cluster::variables).collect();
         variables.iter().for_each(|(name, value)| println!("{name}={value}"));
         Ok(variables)
     }

@@ -44,7 +44,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let mut cluster = Cluster::open(&folder, &folder, true)?;
     let was_up = Kind::ALL.into_iter().flat_map(|kind| cluster.servers(kind)).any(|server| server.pid().is_some());
     cluster.up(&Tools::find()?, &wanted)?;
-    let variables: Vec<_> = Kind::ALL.into_iter().filter_map(|kind| cluster.variable(kind)).collect();
+    let variables = cluster.variables();
     let gates = cluster.kafka_gates();
     // The suite kills and starts servers by the commands of this program.
     drop(cluster);

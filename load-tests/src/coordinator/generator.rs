@@ -1,6 +1,6 @@
 //! A generator that does what a coordinator tells it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, watch};
@@ -22,26 +22,41 @@ use crate::{
     target::Target,
 };
 
-/// Does one part of a run. The state of its people is kept in `folder`. Answers with its own report.
+/// What a generator is told by whoever starts it.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// What it is called in the report.
+    pub name: String,
+    /// Whether the target may be loaded though it is not this machine.
+    pub owned: bool,
+    /// The state of its people is kept here.
+    pub folder: PathBuf,
+    /// Processes of the server on this machine, to be watched.
+    pub pids: Vec<u32>,
+    /// Where processes of the deployment tell their metrics.
+    pub metrics: Vec<Target>,
+}
+
+/// Does one part of a run. Answers with its own report.
 ///
 /// # Errors
 /// The coordinator or the deployment cannot be reached. The coordinator is told.
-pub async fn generate(coordinator: &str, name: &str, owned: bool, folder: &Path, pids: &[u32], stop: &Stop) -> anyhow::Result<Report> {
+pub async fn generate(coordinator: &str, own: &Own, stop: &Stop) -> anyhow::Result<Report> {
     let channel = Endpoint::from_shared(coordinator.to_owned())?.tcp_nodelay(true).connect().await.context("reaching the coordinator")?;
     let mut client = CoordinatorServiceClient::new(channel).max_encoding_message_size(MESSAGE_BYTES);
     let (steps, queue) = mpsc::channel(4);
-    say(&steps, join_request::Step::Hello(Hello { name: name.to_owned() })).await?;
+    say(&steps, join_request::Step::Hello(Hello { name: own.name.clone() })).await?;
     let mut answers = client.join(ReceiverStream::new(queue)).await?.into_inner();
     let Some(join_response::Step::Work(work)) = next(&mut answers).await? else { bail!("the coordinator gave no work") };
     let (started, start) = watch::channel(false);
     let done = async {
-        match part(&work, owned, folder, pids, stop, &steps, start).await {
+        match part(&work, own, stop, &steps, start).await {
             Ok((report, result)) => {
                 say(&steps, join_request::Step::Result(result)).await?;
                 Ok(report)
             }
             Err(error) => {
-                let problem = format!("{name}: {error:#}");
+                let problem = format!("{}: {error:#}", own.name);
                 say(&steps, join_request::Step::Result(ResultStep { problem, ..ResultStep::default() })).await?;
                 Err(error)
             }
@@ -73,20 +88,18 @@ pub async fn generate(coordinator: &str, name: &str, owned: bool, folder: &Path,
 
 async fn part(
     work: &Work,
-    owned: bool,
-    folder: &Path,
-    pids: &[u32],
+    own: &Own,
     stop: &Stop,
     steps: &mpsc::Sender<JoinRequest>,
     mut start: watch::Receiver<bool>,
 ) -> anyhow::Result<(Report, ResultStep)> {
     // Whoever coordinates says that the target may be loaded, and so does whoever starts a generator.
-    let target = Target::new(&work.target, owned && work.owned)?;
+    let target = Target::new(&work.target, own.owned && work.owned)?;
     let scenario: Scenario = serde_json::from_str(&work.scenario)?;
     let problems = scenario.problems();
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     let people =
-        folder.join(format!("{}-{}-{}-part{}.people.json", work.name, target.socket.port(), scenario.population.people, work.place));
+        own.folder.join(format!("{}-{}-{}-part{}.people.json", work.name, target.socket.port(), scenario.population.people, work.place));
     let options = Options {
         target,
         name: work.name.clone(),
@@ -94,7 +107,8 @@ async fn part(
         population: people,
         seed: work.seed,
         call_connections: 8,
-        server_pids: pids.to_vec(),
+        server_pids: own.pids.clone(),
+        metrics: own.metrics.clone(),
         shown: false,
         check: work.check,
     };

@@ -109,6 +109,10 @@ pub(super) fn merge(options: &Options, parts: Vec<Part>) -> anyhow::Result<Repor
         whole.stopped |= report.stopped;
         whole.problems.extend(report.problems.iter().map(|problem| format!("{name}: {problem}")));
         whole.doubts.extend(report.doubts.iter().map(|doubt| format!("{name}: {doubt}")));
+        if whole.lags.is_empty() {
+            // Those of the deployment, whoever looked at it.
+            whole.lags.clone_from(&report.lags);
+        }
         processes(&mut whole, &part);
         totals.add(part.totals);
     }
@@ -172,6 +176,7 @@ mod tests {
             seed: 1,
             call_connections: 1,
             server_pids: Vec::new(),
+            metrics: Vec::new(),
             shown: false,
             check: true,
         };

@@ -194,11 +194,20 @@ fn over_time(report: &Report) -> anyhow::Result<Markup> {
             .collect();
         plot::lines(("s", unit), &lines, false)
     };
+    let lag = |unit: &str, of: fn(&crate::run::lag::Lag) -> f64| {
+        let points = report.lags.iter().map(|lag| (lag.at, of(lag))).collect();
+        plot::lines(("s", unit), &[Line { name: "behind the log".to_owned(), points }], false)
+    };
+    let lags = match report.lags.is_empty() {
+        true => None,
+        false => Some([lag("records", |lag| lag.records)?, lag("s", |lag| lag.seconds)?]),
+    };
     let (cpu, memory) = (process("cores", |sample| sample.cores)?, process("MiB", |sample| sample.memory_mib)?);
     Ok(html! {
         h3 { "Rate" } (PreEscaped(rates))
         @for (name, svg) in latencies { h3 { (name) } (PreEscaped(svg)) }
         h3 { "CPU" } (PreEscaped(cpu))
         h3 { "Memory" } (PreEscaped(memory))
+        @if let Some(lags) = lags { h3 { "Processors' lag" } @for svg in lags { (PreEscaped(svg)) } }
     })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use plaza_load::{
-    coordinator,
+    coordinator::{self, generator::Own},
     operation::Measure,
     peers,
     population::prepare::prepare,
@@ -136,8 +136,10 @@ async fn two_generators_share_one_run_and_one_report() -> anyhow::Result<()> {
     let generating = async {
         let coordinator = format!("http://{}", address.await?);
         let stops = [Stop::default(), Stop::default()];
-        let one = coordinator::generator::generate(&coordinator, "one", false, folder, &[], &stops[0]);
-        let two = coordinator::generator::generate(&coordinator, "two", false, folder, &[], &stops[1]);
+        let own = |name: &str| Own { name: name.into(), owned: false, folder: folder.into(), pids: Vec::new(), metrics: Vec::new() };
+        let (one, two) = (own("one"), own("two"));
+        let one = coordinator::generator::generate(&coordinator, &one, &stops[0]);
+        let two = coordinator::generator::generate(&coordinator, &two, &stops[1]);
         tokio::try_join!(one, two)
     };
     let (report, (one, two)) = tokio::try_join!(coordinating, generating)?;

@@ -40,6 +40,7 @@ impl Server {
             seed: 1,
             call_connections: 4,
             server_pids: Vec::new(),
+            metrics: Vec::new(),
             shown: false,
             check: true,
         })

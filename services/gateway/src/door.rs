@@ -119,9 +119,22 @@ impl Door {
         };
         let mut inner = http::Request::post(method.path.as_str()).body(body).expect("a declared path");
         *inner.headers_mut() = headers;
-        match peer.call(inner).await {
-            Ok(response) => Ok(response.map(Body::new)),
+        let response = match peer.call(inner).await {
+            Ok(response) => response,
             Err(never) => match never {},
+        };
+        if method.server_streaming { Ok(response.map(Body::new)) } else { whole(response).await }
+    }
+}
+
+/// An answer that is there as a whole goes out as one write; from another process its parts come one by one.
+async fn whole(response: Response<tonic::body::Body>) -> Result<Response, ApiError> {
+    let (head, body) = response.into_parts();
+    match body.collect().await {
+        Ok(body) => Ok(Response::from_parts(head, Body::new(body))),
+        Err(error) => {
+            tracing::debug!(%error, "an answer broke off");
+            Err(ApiError::unavailable(Duration::from_millis(200)))
         }
     }
 }

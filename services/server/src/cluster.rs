@@ -1,6 +1,6 @@
 //! The cluster's side of a process: Kafka, ScyllaDB or Cassandra, and `plaza migrate`, which creates what they must have.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use plaza_event_log_kafka::{KafkaLog, TopicSpec, admin};
@@ -14,6 +14,9 @@ use crate::{TOPICS, config::Config};
 const MIGRATIONS: [Migrations; 4] =
     [plaza_accounts::MIGRATIONS, plaza_graph::MIGRATIONS, plaza_chat::MIGRATIONS, plaza_moments::MIGRATIONS];
 const PAGE_TOKENS: &str = "page-tokens";
+/// How long a process that starts waits for servers that do not answer, and between two attempts.
+const WAIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a process of a cluster stands on.
 pub(crate) struct Cluster {
@@ -23,8 +26,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Connects, and refuses what `plaza migrate` has not made, or made for another configuration.
+    /// Connects, and refuses what `plaza migrate` has not made, or made for another configuration. Servers that do not answer are waited for.
     pub(crate) async fn connect(config: &Config, rng: &Rng) -> anyhow::Result<Self> {
+        until_answered(|| Self::try_connect(config, rng)).await
+    }
+
+    async fn try_connect(config: &Config, rng: &Rng) -> anyhow::Result<Self> {
         let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
         plaza_scylla_kit::check(&session, &MIGRATIONS).await.context("the tables are not what this binary needs")?;
         let deployment = Deployment::open(&session).await?;
@@ -34,6 +41,29 @@ impl Cluster {
         let page_tokens = PageTokens::new(key.try_into().ok().context("the page token key is damaged")?);
         Ok(Self { log, session, page_tokens })
     }
+}
+
+/// Tries again while the servers do not answer, for a while: they may be about to start, too, or have too much to do for a moment.
+pub(crate) async fn until_answered<T>(mut attempt: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let until = tokio::time::Instant::now() + WAIT;
+    loop {
+        match attempt().await {
+            Err(error) if is_unavailable(&error) && tokio::time::Instant::now() < until => {
+                tracing::warn!(error = format!("{error:#}"), "the cluster does not answer, trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    use plaza_event_log::Error as Log;
+    use plaza_scylla_kit::Error as Cql;
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(Cql::Unavailable(_) | Cql::Unknown(_)))
+            || matches!(cause.downcast_ref(), Some(Log::Unavailable(_)))
+    })
 }
 
 /// Creates topics and tables, or brings them to where this binary needs them. Safe to run again, and from several places.

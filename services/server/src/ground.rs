@@ -7,7 +7,12 @@ use plaza_event_log::{EventLog, embedded::EmbeddedLog};
 use plaza_rpc::PageTokens;
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 
-use crate::{TOPICS, cluster::Cluster, config::Config, secrets};
+use crate::{
+    TOPICS,
+    cluster::{Cluster, until_answered},
+    config::Config,
+    secrets,
+};
 
 /// What a process stands on.
 pub(crate) struct Ground {
@@ -27,7 +32,11 @@ macro_rules! store {
         pub(crate) async fn $name(&self) -> anyhow::Result<Arc<dyn $service::store::Store>> {
             Ok(match &self.kind {
                 Kind::Embedded(db) => Arc::new($service::Embedded::open(db)?),
-                Kind::Cluster(cluster) => Arc::new($service::Scylla::open(&cluster.session).await?),
+                Kind::Cluster(cluster) => {
+                    // Dozens of statements are prepared, in a future as large.
+                    let opened = Box::pin(until_answered(async || Ok($service::Scylla::open(&cluster.session).await?)));
+                    Arc::new(opened.await?)
+                }
             })
         }
     };

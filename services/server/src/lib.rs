@@ -24,7 +24,7 @@ use plaza_rpc::{
 };
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 use plaza_telemetry::{Telemetry, rpc_metrics::RpcMetrics};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tonic::service::Routes;
 
 use self::{callbacks::Callbacks, ground::Ground};
@@ -36,6 +36,10 @@ const TOPICS: [Topic; 13] = {
     let [graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead] = dead;
     [accounts, graph, edges, chat, inbox, moments, timeline, notices, graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead]
 };
+
+/// Connections that wait to be accepted. All clients of a gateway come back at once when it was away: those beyond are dropped by the kernel, and
+/// try again a second later, and then three. The kernel takes its own limit if that is lower (`net.core.somaxconn`, 4,096 by default).
+const BACKLOG: u32 = 4096;
 
 /// A process that serves.
 pub struct Running {
@@ -170,7 +174,26 @@ async fn assemble_services(config: Config, supervisor: Supervisor) -> anyhow::Re
 }
 
 async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    let bound = async {
+        let addresses = tokio::net::lookup_host(address).await?;
+        let mut last = None;
+        for address in addresses {
+            match listen(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| std::io::Error::other("no such address")))
+    };
+    bound.await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The port may be left in TIME_WAIT by the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn dialer(tls: &config::MutualTls) -> anyhow::Result<Dialer> {

@@ -84,9 +84,19 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    let signals = Signals::system()?;
+    let mut signals = Signals::system()?;
+    // Each stream of a client is a file.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        eprintln!("plaza: the limit of open files could not be raised: {error}");
+    }
     let limits = config.shutdown;
-    let running = plaza::start(config).await?;
+    let running = tokio::select! {
+        running = plaza::start(config) => running?,
+        signal = signals.next() => {
+            eprintln!("plaza: {signal} before it served");
+            return Ok(());
+        }
+    };
     println!("{}", running.banner());
     let ended = shutdown::run(running.supervisor(), limits, signals).await;
     running.close().await;

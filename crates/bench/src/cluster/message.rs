@@ -71,11 +71,12 @@ pub(super) async fn two(bench: &mut Bench, report: &mut Report) -> anyhow::Resul
         rounds.push((one, two));
     }
     let median_of = |figure: fn(&(Drive, Drive)) -> f64| median(rounds.iter().map(figure));
+    let (one, two): (f64, f64) = (median_of(|(one, _)| one.of[1]), median_of(|(_, two)| two.of[1]));
     report.note("one chat process, messages/s", median_of(|(one, _)| one.all.per_second));
     report.note("two chat processes, messages/s", median_of(|(_, two)| two.all.per_second));
-    report.note("one chat process, CPU of chat per message, ms", median_of(|(one, _)| one.of[1]));
-    report.note("two chat processes, CPU of chat per message, ms", median_of(|(_, two)| two.of[1]));
-    report.note("two chat processes, a core each, by their CPU", median_of(|(one, two)| 2.0 * one.of[1] / two.of[1]));
+    report.note("one chat process, CPU of chat per message, ms", one);
+    report.note("two chat processes, CPU of chat per message, ms", two);
+    report.note("two chat processes, a core each, by their CPU", 2.0 * one / two);
     Ok(())
 }
 

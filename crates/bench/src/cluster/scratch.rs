@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
+use plaza_floor::{
+    cql::session,
+    kafka::{admin, options},
 };
-use scylla::client::{session::Session, session_builder::SessionBuilder};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -17,20 +14,6 @@ pub(crate) struct Scratch {
     kafka: String,
     cql: String,
     pub(crate) prefix: String,
-}
-
-/// A session of the driver alone.
-pub(crate) async fn session(cql: &str) -> anyhow::Result<Session> {
-    let nodes: Vec<_> = cql.split(',').map(str::trim).collect();
-    SessionBuilder::new().known_nodes(nodes).schema_agreement_timeout(TIMEOUT).build().await.context("cannot reach the CQL server")
-}
-
-pub(crate) fn admin(kafka: &str) -> anyhow::Result<AdminClient<DefaultClientContext>> {
-    ClientConfig::new().set("bootstrap.servers", kafka).create().context("cannot use Kafka")
-}
-
-pub(crate) fn options() -> AdminOptions {
-    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
 }
 
 impl Scratch {

@@ -7,4 +7,5 @@ mod places;
 mod producing;
 mod proxy;
 mod reading;
+mod security;
 mod topics;

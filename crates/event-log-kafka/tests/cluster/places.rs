@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use plaza_event_log::{Error, EventLog, Reader, Record, Stored, Topic, TopicPartition};
-use plaza_event_log_kafka::{Config, KafkaLog, TopicSpec, admin};
+use plaza_event_log_kafka::{Config, KafkaLog, Security, TopicSpec, admin};
 use rdkafka::{ClientConfig, admin::AdminClient, client::DefaultClientContext};
 use uuid::Uuid;
 
@@ -57,7 +57,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let config = Config { brokers: self.brokers.clone(), ..self.config.clone() };
+        let config = Config { brokers: self.brokers.clone(), security: Security::default(), ..self.config.clone() };
         let specs = self.specs.clone();
         // Also when the test failed, and from within any runtime.
         let deleting = std::thread::spawn(move || {

@@ -1,8 +1,11 @@
 //! The crowd in one group: everybody talks, all but the owner leave or are removed and are added again, without a pause.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -10,7 +13,7 @@ use plaza_client::{Account, Error, chat, new_id, text};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Crowd, inbox};
+use super::{Crowd, Pace, inbox};
 use crate::{
     checker::groups,
     history::{Changes, Group, History, Message, Sent, What},
@@ -52,6 +55,7 @@ impl Crowd {
                 group: group.clone(),
                 user,
                 history: Arc::clone(&self.history),
+                pace: self.pace,
             };
             tasks.spawn(member.clone().talk(rng.clone(), Arc::clone(stop)));
             if user != OWNER {
@@ -112,12 +116,14 @@ struct Member {
     group: String,
     user: usize,
     history: Arc<Mutex<History>>,
+    pace: Option<Duration>,
 }
 
 impl Member {
     async fn talk(self, mut rng: StdRng, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
-        let mut sends = Vec::new();
+        let (mut sends, mut pace) = (Vec::new(), Pace::new(self.pace));
         while !stop.load(Ordering::Relaxed) {
+            pace.due().await;
             let words = format!("to all {}/{}", self.user, rng.random::<u64>());
             let mut sent = Sent { from: self.user, id: new_id(), conversation: self.group.clone(), acked: Vec::new(), text: words };
             let request = chat::SendMessageRequest {
@@ -147,7 +153,9 @@ impl Member {
     }
 
     async fn come_and_go(self, mut rng: StdRng, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+        let mut pace = Pace::new(self.pace);
         while !stop.load(Ordering::Relaxed) {
+            pace.due().await;
             let left = if rng.random() { self.leave().await } else { self.be_removed().await };
             if !self.note(left, |changes| changes.leaves += 1).await? {
                 break;

@@ -10,6 +10,9 @@ use anyhow::{Context, bail};
 
 use super::{layout::Shape, server::Server, tools::Tools};
 
+/// Who clients of the listener with authentication are. Nothing is protected by it.
+pub(super) const USER: &str = "plaza";
+pub(super) const PASSWORD: &str = "open-sesame";
 const PROPERTIES: &str = include_str!("../../cluster/kafka.properties");
 /// Every cluster of ours may have the same: they never share a port.
 const CLUSTER: &str = "cGxhemEgdGVzdCBrYWZrYQ";
@@ -54,6 +57,9 @@ fn properties(server: &Server, shape: &Shape) -> String {
         .replace("{voters}", &voters.join(","))
         .replace("{port}", &server.address.port().to_string())
         .replace("{gated_port}", &shape.gated_port(server.number).to_string())
+        .replace("{sasl_port}", &shape.sasl_port(server.number).to_string())
+        .replace("{user}", USER)
+        .replace("{password}", PASSWORD)
         .replace("{gate_port}", &shape.gate_port(server.number).to_string())
         .replace("{controller_port}", &shape.controller_port(server.number).to_string())
         .replace("{home}", &server.home.display().to_string())

@@ -138,6 +138,11 @@ impl Shape {
         self.base_port + 130 + number
     }
 
+    /// Where a broker listens for clients that say who they are.
+    pub(super) fn sasl_port(&self, number: u16) -> u16 {
+        self.base_port + 150 + number
+    }
+
     /// Where controllers talk to each other.
     pub(super) fn controller_port(&self, number: u16) -> u16 {
         self.base_port + 190 + number
@@ -175,13 +180,14 @@ mod tests {
     fn no_two_servers_share_a_port() {
         let shape = Shape { base_port: BASE_PORT, brokers: Some(MOST), nodes: Some(MOST) };
         let of_broker = |number| {
-            [shape.controller_port(number), shape.gated_port(number), shape.gate_port(number), shape.address(Kind::Kafka, number).port()]
+            let own = [shape.controller_port(number), shape.gated_port(number), shape.gate_port(number), shape.sasl_port(number)];
+            own.into_iter().chain([shape.address(Kind::Kafka, number).port()])
         };
         let mut ports: Vec<_> = (1..=MOST).flat_map(of_broker).collect();
         ports.extend([shape.storage_port(), shape.address(Kind::Cassandra, 1).port()]);
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), 38);
+        assert_eq!(ports.len(), 47);
         assert_eq!(shape.address(Kind::Cassandra, 3), ([127, 0, 0, 3], 29_042).into());
     }
 }

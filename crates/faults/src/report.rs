@@ -85,10 +85,11 @@ pub(crate) fn line(outcome: &Outcome) -> String {
 pub(crate) fn document(outcomes: &[Outcome]) -> String {
     let mut text = "# Faults\n\nWhat clients get while a cluster is broken under them: two instances of each service on Kafka and Apache Cassandra \
          (in place of ScyllaDB), all on\none machine of two cores with the load itself; six clients on twelve devices in direct conversations and in a \
-         group, two authors of Moments and\ntheir friends. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
+         group that some leave and\ncome back to all the time, two authors of Moments and their friends. Each of them does something twice a second, well below \
+         what the\nprocesses can do, so that a rate that is lower afterwards is a fault's doing. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
          there twice, every order is dense,\nevery unread count right, nothing forbidden was seen. Then all checkpoints are deleted and everything is \
-         applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered. A member of a group that \
-         says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names.\n\n\
+         applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered; not all are, since who is out of\nthe group at \
+         that moment is refused. \"Back to 90 %\" counts from the end of the last round. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names.\n\n\
          | name | fault | rounds | brokers, nodes | sends acknowledged | posts | lost | duplicated | violations | replayed | longest time without an ack | of one sender | back to 90 % after |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();

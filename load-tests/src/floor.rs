@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 use plaza_floor::{USER_HEADER, cql::RawTables, kafka::RawLog};
 use tokio::{net::TcpStream, process::Child, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -84,25 +85,35 @@ impl Servers {
     async fn floors(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let prefix = format!("load{:07x}", rand::random::<u32>() >> 4);
         let mut floors = BTreeMap::new();
-        let mut note = |what: &str, mut took: Vec<Duration>| {
-            took.sort_unstable();
-            for (name, place) in [("p50", took.len() / 2), ("p99", took.len() * 99 / 100)] {
-                floors.insert(format!("{what} {name}, ms"), took[place].as_secs_f64() * 1000.0);
-            }
+        let mut note_all = |what: &str, took: Vec<Duration>| {
+            let mut all = histogram();
+            took.into_iter().for_each(|one| record(&mut all, one));
+            note(&mut floors, what, &all);
         };
         if !self.kafka.is_empty() {
             let log = RawLog::open(&self.kafka, &prefix, PARTITIONS).await?;
             log.acks(ALONE / 5, Duration::ZERO).await?;
-            note("a record produced and consumed", log.acks(ALONE, Duration::ZERO).await?);
+            note_all("a record produced and consumed", log.acks(ALONE, Duration::ZERO).await?);
             log.remove().await?;
         }
         if !self.cql.is_empty() {
             let tables = RawTables::create(&self.cql, &prefix).await?;
             tables.inserts(ALONE / 5).await?;
-            note("a row inserted", tables.inserts(ALONE).await?);
+            note_all("a row inserted", tables.inserts(ALONE).await?);
             tables.remove().await?;
         }
         Ok(floors)
+    }
+}
+
+fn record(all: &mut Histogram<u64>, took: Duration) {
+    all.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+}
+
+/// Adds what half of them took at most, and 99 %.
+fn note(floors: &mut BTreeMap<String, f64>, what: &str, all: &Histogram<u64>) {
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+        floors.insert(format!("{what} {name}, ms"), all.value_at_quantile(quantile) as f64 / 1000.0);
     }
 }
 
@@ -127,16 +138,11 @@ pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path, s
     for _ in 0..ALONE {
         let started = Instant::now();
         send(&api, &text).await.context("a send to the floor")?;
-        alone.saturating_record(u64::try_from(started.elapsed().as_micros())?.max(1));
+        record(&mut alone, started.elapsed());
     }
-    for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
-        floors.insert(format!("ack floor of one client alone {name}, ms"), alone.value_at_quantile(quantile) as f64 / 1000.0);
-    }
+    note(&mut floors, "ack floor of one client alone", &alone);
     if rate > 0.0 {
-        let under_load = open_loop(&api, rate, seconds, &text).await?;
-        for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
-            floors.insert(format!("ack floor {name}, ms"), under_load.value_at_quantile(quantile) as f64 / 1000.0);
-        }
+        note(&mut floors, "ack floor", &open_loop(&api, rate, seconds, &text).await?);
         floors.insert("ack floor rate, messages/s".to_owned(), rate);
     }
     floors.extend(servers.floors().await?);
@@ -156,7 +162,7 @@ async fn send(api: &Api, text: &str) -> Result<(), tonic::Status> {
     api.chat().send_message(message).await.map(drop)
 }
 
-async fn open_loop(api: &Arc<Api>, rate: f64, seconds: f64, text: &str) -> anyhow::Result<hdrhistogram::Histogram<u64>> {
+async fn open_loop(api: &Arc<Api>, rate: f64, seconds: f64, text: &str) -> anyhow::Result<Histogram<u64>> {
     let end = Duration::from_secs_f64(seconds);
     let recorder = Arc::new(Recorder::new(Clock::standing(), &[(end, Kind::Steady)]));
     let arrivals = Arrivals::new(&[(Operation::SendDirect, rate)], &[(end, 1.0)], 1);

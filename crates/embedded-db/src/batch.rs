@@ -1,5 +1,7 @@
 //! What a caller hands to the writer: rows to write together, and what must hold for them to be written.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -109,7 +111,7 @@ impl Batch {
             Action::Remove => 0,
         };
         self.bytes += OVERHEAD_BYTES + key.len() + value_bytes;
-        let known = self.keyspaces.iter().position(|known| known.rows.id() == keyspace.rows.id());
+        let known = self.keyspaces.iter().position(|known| Arc::ptr_eq(&known.table, &keyspace.table));
         let keyspace = known.unwrap_or_else(|| {
             self.keyspaces.push(keyspace.clone());
             self.keyspaces.len() - 1

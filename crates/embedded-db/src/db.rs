@@ -2,28 +2,23 @@
 
 use std::{
     fmt,
-    fs::File,
     path::Path,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
 };
 
-use fjall::{
-    CompressionType, KeyspaceCreateOptions,
-    config::{BlockSizePolicy, CompressionPolicy, FilterPolicy},
-};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    Batch, Error, Expect, Keyspace, OpenError, Options, Position, Sequence, open,
+    Batch, Error, Expect, Keyspace, OpenError, Options, Position, Sequence,
+    maintenance::{Maintenance, Threads},
+    open,
+    open::Opened,
     queue::{Condition, End, Entry, Queue},
-    writer::Writer,
+    table::{Kind, Tables},
+    writer::{Store, Writer},
 };
-
-/// Memory for the newest rows of a keyspace before they go to a table. Up to four times as much while
-/// the disk does not keep up.
-const MEMTABLE_BYTES: u64 = 16 << 20;
 
 /// An open store. Cheap to clone; the last handle that goes closes it.
 #[derive(Clone)]
@@ -32,10 +27,11 @@ pub struct Db {
 }
 
 struct Inner {
-    database: fjall::Database,
+    tables: Arc<Tables>,
     queue: Arc<Queue>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    _lock: File,
+    /// They end after the writer.
+    _maintenance: Threads,
 }
 
 /// Counts since the store was opened.
@@ -58,60 +54,45 @@ pub struct Stats {
 impl Db {
     /// Opens the store in a folder, creating it if need be. Blocks while journals are replayed.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let (database, lock) = open::open(dir, &options)?;
+        let Opened { tables, segments, complete, last } = open::open(dir, &options)?;
         let queue = Arc::new(Queue::new(options.queue_limit_bytes, options.linger_max));
-        let writer = Writer::new(database.clone(), queue.clone())
-            .map_err(|error| OpenError::Store { path: dir.to_owned(), source: Box::new(error) })?;
-        let thread = std::thread::Builder::new()
-            .name("db-writer".to_owned())
-            .spawn(|| writer.run())
-            .map_err(|source| OpenError::Folder { path: dir.to_owned(), source })?;
-        Ok(Self { inner: Arc::new(Inner { database, queue, writer: Mutex::new(Some(thread)), _lock: lock }) })
+        let maintenance = Maintenance::new(Arc::clone(&tables), Arc::clone(&complete), Arc::clone(&queue));
+        let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
+        let threads = Arc::clone(&maintenance).start().map_err(folder)?;
+        let journal_limit_bytes = options.journal_limit_bytes;
+        let store = Store { tables: Arc::clone(&tables), segments, complete, maintenance, last, journal_limit_bytes };
+        let writer = Writer::new(store, Arc::clone(&queue));
+        let thread = std::thread::Builder::new().name("db-writer".to_owned()).spawn(|| writer.run()).map_err(folder)?;
+        Ok(Self { inner: Arc::new(Inner { tables, queue, writer: Mutex::new(Some(thread)), _maintenance: threads }) })
     }
 
     /// Opens or creates a keyspace for rows that are looked up by key. Blocks while it is created.
     ///
     /// # Panics
-    /// If the name is empty or longer than 255 bytes.
+    /// If the name is empty, longer than 200 bytes, or has others than letters, digits, `.`, `_` and `-`.
     pub fn keyspace(&self, name: &str) -> Result<Keyspace, Error> {
-        self.open_keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES))
+        self.open_keyspace(name, Kind::Rows)
     }
 
     /// Opens or creates a keyspace that is read in ranges: larger blocks, compressed once they leave the
     /// first level, and no filters for single keys. Blocks while it is created.
     ///
     /// # Panics
-    /// If the name is empty or longer than 255 bytes.
+    /// As [`keyspace`](Self::keyspace).
     pub fn range_keyspace(&self, name: &str) -> Result<Keyspace, Error> {
-        self.open_keyspace(name, || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES)
-                .data_block_size_policy(BlockSizePolicy::all(16 << 10))
-                // Tables of the first level are merged soon: compressing them would be done twice.
-                .data_block_compression_policy(CompressionPolicy::new([CompressionType::None, CompressionType::Lz4]))
-                .filter_policy(FilterPolicy::disabled())
-        })
+        self.open_keyspace(name, Kind::Ranges)
     }
 
-    /// Opens or creates a sequence. Blocks while it is created. Its entries are not compressed: each is
-    /// written to a table once, and compressing it would cost more than all the rest.
+    /// Opens or creates a sequence. Blocks while it is created. Its entries are not compressed.
     ///
     /// # Panics
-    /// If the name is empty or longer than 255 bytes.
+    /// As [`keyspace`](Self::keyspace).
     pub fn sequence(&self, name: &str) -> Result<Sequence, Error> {
-        let runs = self.open_keyspace(name, || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES)
-                .data_block_size_policy(BlockSizePolicy::all(16 << 10))
-                .data_block_compression_policy(CompressionPolicy::disabled())
-                .filter_policy(FilterPolicy::disabled())
-        });
-        runs.map(Sequence::new)
+        self.open_keyspace(name, Kind::Runs).map(Sequence::new)
     }
 
-    fn open_keyspace(&self, name: &str, options: impl FnOnce() -> KeyspaceCreateOptions) -> Result<Keyspace, Error> {
-        let rows = self.inner.database.keyspace(name, options)?;
-        Ok(Keyspace::new(self.inner.database.clone(), rows))
+    fn open_keyspace(&self, name: &str, kind: Kind) -> Result<Keyspace, Error> {
+        Ok(Keyspace::new(self.inner.tables.table(name, kind)?))
     }
 
     /// Takes a batch and gives its position: the order of positions is the order in the journal. Whoever

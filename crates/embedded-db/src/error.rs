@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::JournalError;
-
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,23 +20,28 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
-    /// The journal cannot be read, or is damaged where it was already synced.
-    #[error("the journal of {} cannot be used", path.display())]
-    Journal {
+    /// The folder was written by a version with another format.
+    #[error("the store in {} is of an earlier version, which is not read any more: begin with an empty folder", path.display())]
+    Outdated {
         /// The folder given to [`Db::open`](crate::Db::open).
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: JournalError,
     },
-    /// What is in the folder cannot be recovered: a table does not match its checksum, or the folder is of another version.
+    /// The journal lost what was acknowledged.
+    #[error("{} is damaged at byte {at}, in what was already synced: restore a backup", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the first broken group begins.
+        at: u64,
+    },
+    /// The files of a table cannot be recovered: one is missing, or does not match its checksum.
     #[error("the store in {} cannot be recovered", path.display())]
     Store {
         /// The folder given to [`Db::open`](crate::Db::open).
         path: PathBuf,
         /// Why.
         #[source]
-        source: Box<fjall::Error>,
+        source: Box<lsm_tree::Error>,
     },
 }
 
@@ -48,7 +51,8 @@ impl OpenError {
         match self {
             Self::InUse { .. } => "in_use",
             Self::Folder { .. } => "folder",
-            Self::Journal { .. } => "journal",
+            Self::Outdated { .. } => "outdated",
+            Self::Damaged { .. } => "damaged",
             Self::Store { .. } => "store",
         }
     }
@@ -65,7 +69,7 @@ pub enum Error {
     Poisoned,
     /// The engine could not read, or could not create a keyspace.
     #[error("the store could not read")]
-    Engine(#[source] Box<fjall::Error>),
+    Engine(#[source] Box<lsm_tree::Error>),
     /// A row read as a timed one was not written by [`Batch::upsert_at`](crate::Batch::upsert_at).
     #[error("the row carries no write time")]
     Untimed,
@@ -87,11 +91,8 @@ impl Error {
     }
 }
 
-impl From<fjall::Error> for Error {
-    fn from(error: fjall::Error) -> Self {
-        match error {
-            fjall::Error::Poisoned => Self::Poisoned,
-            error => Self::Engine(Box::new(error)),
-        }
+impl From<lsm_tree::Error> for Error {
+    fn from(error: lsm_tree::Error) -> Self {
+        Self::Engine(Box::new(error))
     }
 }

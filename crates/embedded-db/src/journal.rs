@@ -1,204 +1,338 @@
-//! The journal after a crash, read before the engine reads it. A power loss can leave any pages of what was not yet synced, so the engine
-//! may find a torn group and refuse to open, or take damage in the middle for the end and drop what was acknowledged. Both are told apart
-//! here: every group carries its number and the number of the last group that was synced before it, so whatever comes whole after the first
-//! broken group says whether that one had been synced. A broken group that was not is cut off with all that follows it: nobody was told of
-//! it. One that was is damage, and the store is not opened.
+//! The journal: groups of writes in the order in which they are applied, in files one behind the other.
 //!
-//! The format is the engine's (fjall 3.1, `journal/entry.rs`), all integers little-endian:
+//! A power loss can leave any pages of what was not yet synced, so the end may be torn, and damage in the middle must not be taken for the
+//! end. Both are told apart: every group carries its sequence and the last one that was synced before it, so whatever comes whole after the
+//! first broken group says whether that one had been synced. A broken group that was not is cut off with all that follows it: nobody was
+//! told of it. One that was is damage, and the store is not opened.
+//!
+//! All integers are little-endian. A file is allocated ahead with zeroes, and begins with
 //!
 //! | what | bytes |
 //! | --- | --- |
-//! | start | 1, items u32, sequence u64 |
-//! | item | 2, type u8, compression u8, keyspace u64, key length u16, value length u32, stored length u32, key, stored value |
-//! | clear | 4, keyspace u64 |
-//! | end | 3, XXH3-64 of the items u64, `FJL` 3 |
+//! | mark | 8 |
+//! | a secret of the store, so that bytes like a group inside somebody's message are none | 8 |
+//! | the last sequence before this file; all up to it is synced | 8 |
+//! | XXH3-64 of what is before | 8 |
 //!
-//! A file is allocated ahead with zeroes.
+//! and a group is
+//!
+//! | what | bytes |
+//! | --- | --- |
+//! | XXH3-64 of what follows | 8 |
+//! | bytes of its writes | 8 |
+//! | the secret | 8 |
+//! | its sequence, larger than that of the group before | 8 |
+//! | the last sequence that was synced when it was written | 8 |
+//! | its writes | |
+//!
+//! A write is a tag, a table's number (4) and then: for a row put, the length of its key (2) and of its value (4), key and value; for one removed,
+//! the length of its key (2) and the key; for a table that this file has not named yet, the length of its name (2) and the name.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-};
-
-use bytes::Buf as _;
+use bytes::{Buf as _, BufMut as _};
 use xxhash_rust::xxh3::xxh3_64;
 
-const START: u8 = 1;
-const ITEM: u8 = 2;
-const END: u8 = 3;
-const CLEAR: u8 = 4;
-const TRAILER: &[u8] = b"FJL\x03";
+const MARK: &[u8; 8] = b"plaza\0j1";
+const NAME: u8 = 1;
+const PUT: u8 = 2;
+const REMOVE: u8 = 3;
+
+/// Bytes at the beginning of a file.
+pub(crate) const FILE_HEADER: usize = 32;
+const GROUP_HEADER: usize = 40;
 const ZEROES: [u8; 4096] = [0; 4096];
+/// Where the secret is in a group.
+const SECRET_AT: usize = 16;
 
-/// The keyspace of the marker; nobody else may use it.
-pub(crate) const KEYSPACE: &str = "journal";
-/// The key of the marker. No other key of the store is like it.
-pub(crate) const MARKER: &[u8] = b"plaza: group and synced group";
-const MARKER_BYTES: usize = 24;
-
-/// What every group says of itself.
+/// What a file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Marker {
-    /// A secret of the store: bytes that look like a group inside somebody's message are none without it.
-    pub(crate) store: u64,
-    /// The number of the group, one more than that of the group before.
-    pub(crate) group: u64,
-    /// The last group that was synced when this one was written.
-    pub(crate) synced: u64,
+pub(crate) struct FileHeader {
+    pub(crate) secret: u64,
+    /// The last sequence before the file.
+    pub(crate) before: u64,
 }
 
-impl Marker {
-    /// As it is stored.
-    pub(crate) fn encode(self) -> [u8; MARKER_BYTES] {
-        let mut bytes = [0; MARKER_BYTES];
-        let fields = [self.store, self.group, self.synced];
-        bytes.chunks_exact_mut(8).zip(fields).for_each(|(place, field)| place.copy_from_slice(&field.to_le_bytes()));
+impl FileHeader {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut bytes = MARK.to_vec();
+        bytes.put_u64_le(self.secret);
+        bytes.put_u64_le(self.before);
+        bytes.put_u64_le(xxh3_64(&bytes));
         bytes
     }
 
-    /// What is stored.
-    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != MARKER_BYTES {
-            return None;
-        }
-        Some(Self { store: bytes.get_u64_le(), group: bytes.get_u64_le(), synced: bytes.get_u64_le() })
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (said, mut checksum) = bytes.get(..FILE_HEADER)?.split_at(FILE_HEADER - 8);
+        let mut fields = said.strip_prefix(MARK)?;
+        (checksum.get_u64_le() == xxh3_64(said)).then(|| Self { secret: fields.get_u64_le(), before: fields.get_u64_le() })
     }
 }
 
-/// Why the store must not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The journal cannot be read or cut.
-    #[error("{} cannot be read", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A group that was synced is broken: the disk lost what was acknowledged.
-    #[error("{} is damaged at byte {at}, in what was already synced: restore a backup", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where the first broken group begins.
-        at: u64,
-    },
-}
+/// A group while it is put together.
+#[derive(Debug)]
+pub(crate) struct Group(Vec<u8>);
 
-/// Checks the journals of a store, oldest first, and cuts a torn end off the newest.
-pub(crate) fn mend(store: &Path) -> Result<(), JournalError> {
-    let journals = journals(store).map_err(|source| JournalError::File { path: store.to_owned(), source })?;
-    let (mut last, mut sequence) = (None, None);
-    for (place, path) in journals.iter().enumerate() {
-        let file = |source| JournalError::File { path: path.clone(), source };
-        let bytes = fs::read(path).map_err(file)?;
-        let end = whole(&bytes, &mut last, &mut sequence);
-        let rest = &bytes[end..];
-        if rest.chunks(ZEROES.len()).all(|chunk| *chunk == ZEROES[..chunk.len()]) {
-            continue;
-        }
-        // The engine syncs a journal before it begins the next.
-        let sealed = place + 1 < journals.len();
-        if sealed || was_synced(rest, last) {
-            return Err(JournalError::Damaged { path: path.clone(), at: end as u64 });
-        }
-        cut(path, end as u64).map_err(file)?;
-        tracing::info!(path = %path.display(), at = end, bytes = rest.len(), "the end of the journal was torn by a crash and is cut off: nobody was told of it");
+impl Group {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; GROUP_HEADER])
     }
-    Ok(())
-}
 
-fn cut(path: &Path, at: u64) -> io::Result<()> {
-    let file = File::options().write(true).open(path)?;
-    file.set_len(at)?;
-    file.sync_all()
-}
-
-/// The journals' files, oldest first.
-fn journals(store: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut numbered = Vec::new();
-    for entry in fs::read_dir(store)? {
-        let path = entry?.path();
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse::<u64>().ok());
-        numbered.extend(number.map(|number| (number, path)));
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.len() == GROUP_HEADER
     }
-    numbered.sort_unstable();
-    Ok(numbered.into_iter().map(|(_, path)| path).collect())
-}
 
-/// Where the groups end that are whole from the beginning on; `last` is the marker of the newest of them that has one. Their sequences, which
-/// no checksum covers, only grow.
-fn whole(bytes: &[u8], last: &mut Option<Marker>, sequence: &mut Option<u64>) -> usize {
-    let mut end = 0;
-    while let Some(group) = group(&bytes[end..]).filter(|group| sequence.is_none_or(|sequence| group.sequence > sequence)) {
-        end += group.length;
-        *last = group.marker.or(*last);
-        *sequence = Some(group.sequence);
+    /// Says which table a number stands for.
+    pub(crate) fn name(&mut self, table: u32, name: &str) {
+        self.0.put_u8(NAME);
+        self.0.put_u32_le(table);
+        // `Tables::table` takes no longer name.
+        self.0.put_u16_le(name.len() as u16);
+        self.0.put_slice(name.as_bytes());
     }
-    end
+
+    pub(crate) fn put(&mut self, table: u32, key: &[u8], value: &[u8]) {
+        self.0.put_u8(PUT);
+        self.0.put_u32_le(table);
+        // `Batch` takes no longer key or entry.
+        self.0.put_u16_le(key.len() as u16);
+        self.0.put_u32_le(value.len() as u32);
+        self.0.put_slice(key);
+        self.0.put_slice(value);
+    }
+
+    pub(crate) fn remove(&mut self, table: u32, key: &[u8]) {
+        self.0.put_u8(REMOVE);
+        self.0.put_u32_le(table);
+        self.0.put_u16_le(key.len() as u16);
+        self.0.put_slice(key);
+    }
+
+    /// The group as it is stored.
+    pub(crate) fn seal(&mut self, secret: u64, sequence: u64, synced: u64) -> &[u8] {
+        let length = (self.0.len() - GROUP_HEADER) as u64;
+        let fields = [length, secret, sequence, synced];
+        self.0[8..GROUP_HEADER].chunks_exact_mut(8).zip(fields).for_each(|(place, field)| place.copy_from_slice(&field.to_le_bytes()));
+        let checksum = xxh3_64(&self.0[8..]);
+        self.0[..8].copy_from_slice(&checksum.to_le_bytes());
+        &self.0
+    }
+
+    /// Empties it; a large group must not hold its memory for ever.
+    pub(crate) fn clear(&mut self, keep_bytes: usize) {
+        self.0.truncate(GROUP_HEADER);
+        self.0.shrink_to(keep_bytes);
+    }
 }
 
-/// Whether the broken group at the beginning of `rest` was synced, by what groups behind it say. `last` is the marker before it.
-fn was_synced(rest: &[u8], last: Option<Marker>) -> bool {
-    let mut at = 1;
-    while let Some(next) = rest.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == START)) {
-        at += next;
-        let Some(group) = group(&rest[at..]) else {
-            at += 1;
-            continue;
-        };
-        if let Some(marker) = group.marker.filter(|marker| last.is_none_or(|last| last.store == marker.store)) {
-            // Without a marker before it, only the group right before the first whole one is known to be among the broken.
-            let broken = last.map_or(marker.group.saturating_sub(1), |last| last.group + 1);
-            if marker.synced >= broken {
-                return true;
-            }
+/// One write of a stored group.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Write<'g> {
+    Name { table: u32, name: &'g str },
+    Put { table: u32, key: &'g [u8], value: &'g [u8] },
+    Remove { table: u32, key: &'g [u8] },
+}
+
+/// A stored group that is whole.
+#[derive(Debug)]
+pub(crate) struct Stored<'g> {
+    pub(crate) sequence: u64,
+    synced: u64,
+    writes: &'g [u8],
+}
+
+impl<'g> Stored<'g> {
+    /// The group at the beginning of the bytes, if it is one of this store and whole.
+    fn first(bytes: &'g [u8], secret: u64) -> Option<Self> {
+        let mut header = bytes.get(..GROUP_HEADER)?;
+        let checksum = header.get_u64_le();
+        let length = usize::try_from(header.get_u64_le()).ok()?;
+        let is_ours = header.get_u64_le() == secret;
+        let (sequence, synced) = (header.get_u64_le(), header.get_u64_le());
+        let end = GROUP_HEADER.checked_add(length).filter(|end| is_ours && *end <= bytes.len())?;
+        let writes = &bytes[GROUP_HEADER..end];
+        (xxh3_64(&bytes[8..end]) == checksum).then_some(Self { sequence, synced, writes })
+    }
+
+    fn length(&self) -> usize {
+        GROUP_HEADER + self.writes.len()
+    }
+
+    /// Its writes in order; `None` where one cannot be read, which no writer wrote.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = Option<Write<'g>>> {
+        let mut rest = self.writes;
+        std::iter::from_fn(move || {
+            (!rest.is_empty()).then(|| {
+                let write = Write::read(&mut rest);
+                if write.is_none() {
+                    rest = &[];
+                }
+                write
+            })
+        })
+    }
+}
+
+impl<'g> Write<'g> {
+    fn read(rest: &mut &'g [u8]) -> Option<Self> {
+        let tag = rest.try_get_u8().ok()?;
+        let table = rest.try_get_u32_le().ok()?;
+        let length = usize::from(rest.try_get_u16_le().ok()?);
+        let value_length = if tag == PUT { rest.try_get_u32_le().ok()? as usize } else { 0 };
+        let (key, behind) = rest.split_at_checked(length)?;
+        let (value, behind) = behind.split_at_checked(value_length)?;
+        *rest = behind;
+        match tag {
+            NAME => Some(Self::Name { table, name: std::str::from_utf8(key).ok()? }),
+            PUT => Some(Self::Put { table, key, value }),
+            REMOVE => Some(Self::Remove { table, key }),
+            _ => None,
         }
-        at += group.length;
+    }
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub(crate) struct Contents<'g> {
+    pub(crate) groups: Vec<Stored<'g>>,
+    /// Where the whole groups end.
+    pub(crate) end: usize,
+    pub(crate) rest: Rest,
+}
+
+/// What is behind the whole groups.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing was written there.
+    Empty,
+    /// What was never synced, of this many bytes.
+    Torn(usize),
+    /// What was synced.
+    Damaged,
+}
+
+/// Reads a file. `None` if it has no whole header.
+pub(crate) fn read(bytes: &[u8]) -> Option<(FileHeader, Contents<'_>)> {
+    let header = FileHeader::decode(bytes)?;
+    let (mut groups, mut end, mut last) = (Vec::new(), FILE_HEADER, header.before);
+    while let Some(group) = Stored::first(&bytes[end..], header.secret).filter(|group| group.sequence > last) {
+        end += group.length();
+        last = group.sequence;
+        groups.push(group);
+    }
+    let rest = match written(&bytes[end..]) {
+        [] => Rest::Empty,
+        rest if was_synced(rest, header.secret, last) => Rest::Damaged,
+        rest => Rest::Torn(rest.len()),
+    };
+    Some((header, Contents { groups, end, rest }))
+}
+
+/// Without the zeroes at the end.
+fn written(mut bytes: &[u8]) -> &[u8] {
+    while let Some((before, end)) = bytes.split_last_chunk::<{ ZEROES.len() }>() {
+        if *end != ZEROES {
+            break;
+        }
+        bytes = before;
+    }
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
+/// Whether something behind `last` was synced, by what whole groups say that come somewhere behind it.
+fn was_synced(rest: &[u8], secret: u64, last: u64) -> bool {
+    let secret_bytes = secret.to_le_bytes();
+    let mut at = 0;
+    while let Some(found) = rest.get(at + SECRET_AT..).and_then(|rest| rest.windows(8).position(|window| *window == secret_bytes)) {
+        at += found;
+        match Stored::first(&rest[at..], secret) {
+            Some(group) if group.synced > last => return true,
+            Some(group) => at += group.length(),
+            None => at += 1,
+        }
     }
     false
 }
 
-/// A whole group.
-struct Group {
-    length: usize,
-    sequence: u64,
-    marker: Option<Marker>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The group at the beginning of the bytes, if it is whole.
-fn group(bytes: &[u8]) -> Option<Group> {
-    let mut rest = bytes;
-    if rest.try_get_u8().ok()? != START {
-        return None;
+    const SECRET: u64 = 0x0123_4567_89ab_cdef;
+
+    fn group(sequence: u64, synced: u64, value: &[u8]) -> Vec<u8> {
+        let mut group = Group::new();
+        group.put(7, b"key", value);
+        group.seal(SECRET, sequence, synced).to_vec()
     }
-    let items = rest.try_get_u32_le().ok()?;
-    let sequence = rest.try_get_u64_le().ok()?;
-    let (body, mut marker) = (rest, None);
-    for _ in 0..items {
-        match rest.try_get_u8().ok()? {
-            ITEM => marker = item(&mut rest)?.or(marker),
-            CLEAR => drop(rest.try_get_u64_le().ok()?),
-            _ => return None,
+
+    fn file(groups: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = FileHeader { secret: SECRET, before: 4 }.encode();
+        bytes.extend(groups.concat());
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut group = Group::new();
+        assert!(group.is_empty());
+        group.name(3, "chat.marks");
+        group.put(3, b"one", b"");
+        group.put(3, b"two", b"value");
+        group.remove(3, b"three");
+        let bytes = file(&[group.seal(SECRET, 9, 4).to_vec()]);
+        let (header, contents) = read(&bytes).expect("a header");
+        assert_eq!(header, FileHeader { secret: SECRET, before: 4 });
+        assert_eq!((contents.end, contents.rest), (bytes.len(), Rest::Empty));
+        let writes: Vec<_> = contents.groups[0].writes().collect();
+        assert_eq!(
+            writes,
+            [
+                Some(Write::Name { table: 3, name: "chat.marks" }),
+                Some(Write::Put { table: 3, key: b"one", value: b"" }),
+                Some(Write::Put { table: 3, key: b"two", value: b"value" }),
+                Some(Write::Remove { table: 3, key: b"three" }),
+            ]
+        );
+        group.clear(100);
+        assert!(group.is_empty());
+    }
+
+    #[test]
+    fn a_broken_group_is_torn_unless_a_later_one_says_that_it_was_synced() {
+        for (synced, expected) in [(5, Rest::Torn(0)), (6, Rest::Damaged), (7, Rest::Damaged)] {
+            let mut groups = [group(5, 4, b"one"), group(6, 5, b"two"), group(7, 5, b"three"), group(8, synced, b"four")];
+            groups[1][GROUP_HEADER + 9] ^= 1;
+            let bytes = file(&groups);
+            let (_, contents) = read(&bytes).expect("a header");
+            assert_eq!(contents.groups.len(), 1);
+            match expected {
+                Rest::Torn(_) => assert_eq!(contents.rest, Rest::Torn(bytes.len() - contents.end)),
+                other => assert_eq!(contents.rest, other, "synced up to {synced}"),
+            }
         }
     }
-    let body = &body[..body.len() - rest.len()];
-    let whole = rest.try_get_u8().ok()? == END && rest.try_get_u64_le().ok()? == xxh3_64(body) && rest.starts_with(TRAILER);
-    whole.then(|| Group { length: bytes.len() - rest.len() + TRAILER.len(), sequence, marker })
-}
 
-/// Reads an item behind its tag; its marker, if it is one.
-fn item(rest: &mut &[u8]) -> Option<Option<Marker>> {
-    // Type, compression, keyspace.
-    *rest = rest.get(1 + 1 + 8..)?;
-    let key = usize::from(rest.try_get_u16_le().ok()?);
-    rest.try_get_u32_le().ok()?;
-    let value = rest.try_get_u32_le().ok()? as usize;
-    let (key, behind) = rest.split_at_checked(key)?;
-    let (value, behind) = behind.split_at_checked(value)?;
-    *rest = behind;
-    Some(if key == MARKER { Marker::decode(value) } else { None })
+    #[test]
+    fn what_is_older_than_the_group_before_is_not_taken() {
+        let bytes = file(&[group(6, 4, b"one"), group(5, 4, b"two")]);
+        let (_, contents) = read(&bytes).expect("a header");
+        assert_eq!(contents.groups.len(), 1);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let whole = file(&[group(5, 4, b"one"), group(6, 5, b"two")]);
+        for end in 0..whole.len() {
+            assert_eq!(read(&whole[..end]).is_some(), end >= FILE_HEADER);
+            let mut long = whole.clone();
+            // A length that no memory has.
+            long[FILE_HEADER + 8..FILE_HEADER + 16].fill(0xff);
+            long.truncate(end);
+            read(&long);
+        }
+        for writes in [&[PUT][..], &[PUT, 0, 0, 0, 0, 1, 0], &[9, 0, 0, 0, 0, 0, 0], &[NAME, 0, 0, 0, 0, 1, 0, 0xff]] {
+            let stored = Stored { sequence: 1, synced: 0, writes };
+            assert_eq!(stored.writes().collect::<Vec<_>>(), [None]);
+        }
+    }
 }

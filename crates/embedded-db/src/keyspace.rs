@@ -6,34 +6,38 @@
 use std::{
     fmt,
     ops::{Bound, RangeBounds},
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use fjall::Readable as _;
+use lsm_tree::{Guard as _, IterGuardImpl};
 
-use crate::{Error, timed};
+use crate::{
+    Error,
+    table::{Scan, Table},
+    timed,
+};
 
 /// A named, ordered set of rows. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone)]
 pub struct Keyspace {
-    database: fjall::Database,
-    pub(crate) rows: fjall::Keyspace,
+    pub(crate) table: Arc<Table>,
 }
 
 impl Keyspace {
-    pub(crate) fn new(database: fjall::Database, rows: fjall::Keyspace) -> Self {
-        Self { database, rows }
+    pub(crate) fn new(table: Arc<Table>) -> Self {
+        Self { table }
     }
 
     /// The value of a row written by [`Batch::insert`](crate::Batch::insert).
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let stored = self.database.snapshot().get(&self.rows, key)?;
+        let stored = self.table.get(key)?;
         Ok(stored.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     /// The write time and value of a row written by [`Batch::upsert_at`](crate::Batch::upsert_at).
     pub fn get_at(&self, key: &[u8]) -> Result<Option<(u64, Bytes)>, Error> {
-        match self.database.snapshot().get(&self.rows, key)? {
+        match self.table.get(key)? {
             Some(stored) => timed::decode(&stored),
             None => Ok(None),
         }
@@ -43,16 +47,12 @@ impl Keyspace {
     /// the iterator lives, so it should be short.
     pub fn range<'k>(&self, range: impl RangeBounds<&'k [u8]>) -> Rows {
         let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
-        let open = || {
-            let snapshot = self.database.snapshot();
-            snapshot.range::<&[u8], _>(&self.rows, bounds)
-        };
-        Rows { rows: (!is_empty(&bounds)).then(open) }
+        Rows { rows: (!is_empty(&bounds)).then(|| self.table.range(bounds)) }
     }
 
     /// The rows whose keys begin with `prefix`, from either end.
     pub fn prefix(&self, prefix: &[u8]) -> Rows {
-        Rows { rows: Some(self.database.snapshot().prefix(&self.rows, prefix)) }
+        Rows { rows: Some(self.table.prefix(prefix)) }
     }
 
     /// At most `limit` rows with `start <= key < end`, from the last one backwards if `reverse`.
@@ -87,13 +87,13 @@ impl Keyspace {
 
 impl fmt::Debug for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Keyspace").field(self.rows.name()).finish()
+        f.debug_tuple("Keyspace").field(&self.table.name).finish()
     }
 }
 
 /// Rows in the order of their keys, or backwards from the other end.
 pub struct Rows {
-    rows: Option<fjall::Iter>,
+    rows: Option<Scan>,
 }
 
 impl Iterator for Rows {
@@ -111,7 +111,7 @@ impl DoubleEndedIterator for Rows {
 }
 
 /// Copies, because the engine's slices would keep a whole block in memory each.
-fn load(row: fjall::Guard) -> Result<(Bytes, Bytes), Error> {
+fn load(row: IterGuardImpl) -> Result<(Bytes, Bytes), Error> {
     let (key, value) = row.into_inner()?;
     Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
 }

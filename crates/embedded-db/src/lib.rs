@@ -13,18 +13,21 @@
 mod batch;
 mod db;
 mod error;
+mod horizon;
 mod journal;
 mod keyspace;
+mod maintenance;
 mod open;
 mod queue;
+mod segments;
 mod sequence;
+mod table;
 mod timed;
 mod writer;
 
 pub use batch::{Batch, Expect};
 pub use db::{BusyGuard, Db, Stats};
 pub use error::{Error, OpenError};
-pub use journal::JournalError;
 pub use keyspace::{Keyspace, Rows};
 pub use open::Options;
 pub use queue::Position;

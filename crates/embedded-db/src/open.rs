@@ -1,27 +1,32 @@
-//! Opening the folder: one process at a time, and a first start that was interrupted leaves nothing
-//! behind that the next one trips over.
+//! Opening the folder: one process at a time; what the journal has beyond the tables goes into them.
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
-    path::Path,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use fjall::CompressionType;
+use lsm_tree::{InternalValue, Memtable, ValueType};
 
-use crate::{OpenError, journal};
+use crate::{
+    OpenError,
+    journal::{self, Contents, FILE_HEADER, Rest, Write},
+    segments::{self, Complete, Segment, Segments},
+    table::{Table, Tables},
+};
 
-/// The smallest limit the engine accepts: one journal file.
-const MIN_JOURNAL_BYTES: u64 = 64 << 20;
 const LOCK: &str = "lock";
-const STORE: &str = "store";
-const UNFINISHED: &str = "store.new";
+const TABLES: &str = "tables";
+const JOURNAL: &str = "journal";
+/// Where an earlier format was.
+const OUTDATED: &str = "store";
 
 /// Limits of the store.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Journals kept before cold keyspaces are flushed to let go of them, in bytes; at least 64 MiB.
+    /// Complete journals kept before cold keyspaces are flushed to let go of them, in bytes.
     /// Opening replays what is in them, about 90 MiB/s.
     pub journal_limit_bytes: u64,
     /// Memory for blocks read from disk, in bytes.
@@ -39,27 +44,39 @@ impl Default for Options {
     }
 }
 
-// With two or more, an idle worker and one that waits for a compaction hand its message to and fro without end (fjall 3.1.13).
-const WORKERS: usize = 1;
+/// A store that was recovered.
+pub(crate) struct Opened {
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) segments: Segments,
+    pub(crate) complete: Arc<Complete>,
+    /// The last sequence.
+    pub(crate) last: u64,
+}
 
-/// The engine and the lock that must be held for as long as the engine may write.
-pub(crate) fn open(path: &Path, options: &Options) -> Result<(fjall::Database, File), OpenError> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
     let folder = |source| OpenError::Folder { path: path.to_owned(), source };
-    fs::create_dir_all(path).map_err(folder)?;
+    if path.join(OUTDATED).try_exists().map_err(folder)? {
+        return Err(OpenError::Outdated { path: path.to_owned() });
+    }
+    let journal = path.join(JOURNAL);
+    fs::create_dir_all(&journal).map_err(folder)?;
     let lock = lock(path)?;
-    let unfinished = path.join(UNFINISHED);
-    if unfinished.try_exists().map_err(folder)? {
-        fs::remove_dir_all(&unfinished).map_err(folder)?;
+    let store = |error| OpenError::Store { path: path.to_owned(), source: Box::new(error) };
+    let tables = Tables::open(path.join(TABLES), options.cache_bytes, lock).map_err(store)?;
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(folder)?;
+    let mut recovery = Recovery { tables: &tables, secret: None, last: 0, complete: Complete::default() };
+    let files = segments::list(&journal).map_err(folder)?;
+    for (place, (_, file)) in files.iter().enumerate() {
+        recovery.file(file, place + 1 == files.len())?;
     }
-    let store = path.join(STORE);
-    if !store.try_exists().map_err(folder)? {
-        // The engine refuses a folder in which it was interrupted while creating its first files.
-        drop(database(path, &unfinished, options)?);
-        fs::rename(&unfinished, &store).map_err(folder)?;
-        sync_folder(path).map_err(folder)?;
-    }
-    journal::mend(&store).map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
-    Ok((database(path, &store, options)?, lock))
+    let Recovery { secret, last, complete, .. } = recovery;
+    // The standard library seeds its hashers from the system's randomness.
+    let secret = secret.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    let number = files.last().map_or(0, |(number, _)| number + 1);
+    let complete = Arc::new(complete);
+    let segments = Segments::begin(&journal, secret, number, last, Arc::clone(&complete)).map_err(folder)?;
+    tables.horizon.recovered(last);
+    Ok(Opened { tables: Arc::new(tables), segments, complete, last })
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
@@ -72,19 +89,88 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn database(path: &Path, store: &Path, options: &Options) -> Result<fjall::Database, OpenError> {
-    fjall::Database::builder(store)
-        .cache_size(options.cache_bytes)
-        .worker_threads(WORKERS)
-        .journal_compression(CompressionType::None)
-        .max_journaling_size(options.journal_limit_bytes.max(MIN_JOURNAL_BYTES))
-        .open()
-        .map_err(|error| match error {
-            fjall::Error::Locked => OpenError::InUse { path: path.to_owned() },
-            error => OpenError::Store { path: path.to_owned(), source: Box::new(error) },
-        })
+/// Reads the journal's files, the oldest first.
+struct Recovery<'t> {
+    tables: &'t Tables,
+    secret: Option<u64>,
+    last: u64,
+    complete: Complete,
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+impl Recovery<'_> {
+    /// Everything in a file but the newest was synced before the next one was begun.
+    fn file(&mut self, path: &Path, newest: bool) -> Result<(), OpenError> {
+        let unreadable = |source| OpenError::Folder { path: path.to_owned(), source };
+        let damaged = |at: usize| OpenError::Damaged { path: path.to_owned(), at: at as u64 };
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let (header, Contents { groups, end, rest }) = journal::read(&bytes).ok_or_else(|| damaged(0))?;
+        if self.secret.is_some_and(|secret| secret != header.secret) || header.before < self.last {
+            return Err(damaged(0));
+        }
+        match rest {
+            Rest::Empty => {}
+            Rest::Torn(torn) if newest => {
+                tracing::info!(path = %path.display(), at = end, bytes = torn, "the end of the journal was torn by a crash and is cut off: nobody was told of it");
+            }
+            Rest::Torn(_) | Rest::Damaged => return Err(damaged(end)),
+        }
+        if newest {
+            // What a process that was killed had not synced counts from now on.
+            let cut = || {
+                let file = File::options().write(true).open(path)?;
+                file.set_len(end as u64)?;
+                file.sync_all()
+            };
+            cut().map_err(unreadable)?;
+        }
+        self.secret = Some(header.secret);
+        self.last = header.before;
+        let mut named = Named::default();
+        for group in groups {
+            for write in group.writes() {
+                let written = write.and_then(|write| named.apply(self.tables, &write, group.sequence));
+                written.ok_or_else(|| damaged(FILE_HEADER))?;
+            }
+            self.last = group.sequence;
+        }
+        self.complete.push(Segment { path: PathBuf::from(path), bytes: end as u64, last: self.last });
+        Ok(())
+    }
+}
+
+/// The tables that a file has named, by the numbers it uses, each with what its files have.
+#[derive(Default)]
+struct Named(Vec<Option<Replayed>>);
+
+#[derive(Clone)]
+struct Replayed {
+    table: Arc<Table>,
+    memtable: Arc<Memtable>,
+    flushed: u64,
+}
+
+impl Named {
+    /// `None` where the write is about a table that is not there.
+    fn apply(&mut self, tables: &Tables, write: &Write<'_>, sequence: u64) -> Option<()> {
+        let (table, row) = match *write {
+            Write::Name { table, name } => {
+                let place = table as usize;
+                if self.0.len() <= place {
+                    self.0.resize(place + 1, None);
+                }
+                let table = tables.find(name)?;
+                let (memtable, flushed) = (table.memtable(), table.flushed().unwrap_or_default());
+                self.0[place] = Some(Replayed { table, memtable, flushed });
+                return Some(());
+            }
+            Write::Put { table, key, value } => (table, InternalValue::from_components(key, value, sequence, ValueType::Value)),
+            Write::Remove { table, key } => (table, InternalValue::from_components(key, [], sequence, ValueType::Tombstone)),
+        };
+        let Replayed { table, memtable, flushed } = self.0.get(table as usize)?.as_ref()?;
+        if sequence > *flushed {
+            table.begun(sequence);
+            memtable.insert(row);
+        }
+        Some(())
+    }
 }

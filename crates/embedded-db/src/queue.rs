@@ -251,8 +251,11 @@ impl Queue {
         drop(state);
         self.bytes.store(0, Ordering::Relaxed);
         self.room.notify_waiters();
-        self.visible.send_modify(|progress| progress.end = Some(end));
-        self.durable.send_modify(|progress| progress.end = Some(end));
+        for progress in [&self.visible, &self.durable] {
+            // The first end stays: what comes after a failure is no clean close.
+            progress.send_modify(|progress| progress.end = progress.end.or(Some(end)));
+        }
+        self.wake.notify_one();
     }
 }
 

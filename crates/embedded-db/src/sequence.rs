@@ -1,15 +1,15 @@
 //! A sequence: numbered entries that are only ever appended, such as one partition of a log.
 //!
 //! Entries that the writer applies together are stored together as a run, one row under the number of its first entry, so an entry costs its
-//! bytes and not a row. The keys of a sequence only grow: its tables never overlap, and the engine moves them where it would merge others.
+//! bytes and not a row. The keys of a sequence only grow: its files never overlap, and the engine moves them where it would merge others.
 //!
 //! A run is its entries in order, each after its length (4 bytes, big-endian). Entries of one run have consecutive numbers.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 
-use crate::{Error, Keyspace, Rows};
+use crate::{Error, Keyspace, Rows, table::Table};
 
 /// A run takes no further entry once it has this many bytes.
 const RUN_BYTES: usize = 64 << 10;
@@ -101,15 +101,15 @@ impl Iterator for Run {
 
 /// A run that grows.
 pub(crate) struct Growing {
-    pub(crate) rows: fjall::Keyspace,
+    pub(crate) table: Arc<Table>,
     first: u64,
     next: u64,
     bytes: Vec<u8>,
 }
 
 impl Growing {
-    pub(crate) fn new(rows: fjall::Keyspace) -> Self {
-        Self { rows, first: 0, next: 0, bytes: Vec::new() }
+    pub(crate) fn new(table: Arc<Table>) -> Self {
+        Self { table, first: 0, next: 0, bytes: Vec::new() }
     }
 
     /// Whether an entry of this number can be added to it.
@@ -128,15 +128,17 @@ impl Growing {
         self.bytes.put_slice(entry);
     }
 
-    /// Puts it into a batch; it is empty then.
-    pub(crate) fn put(&mut self, batch: &mut fjall::OwnedWriteBatch) {
-        if self.bytes.is_empty() {
-            return;
-        }
-        batch.insert(&self.rows, self.first.to_be_bytes(), &self.bytes[..]);
-        self.bytes.clear();
+    /// The run and the number of its first entry, unless it is empty. It is empty then.
+    pub(crate) fn take(&mut self) -> Option<(u64, Vec<u8>)> {
+        (!self.bytes.is_empty()).then(|| (self.first, std::mem::take(&mut self.bytes)))
+    }
+
+    /// The memory of a run that was taken, for the next one.
+    pub(crate) fn give_back(&mut self, mut run: Vec<u8>) {
+        run.clear();
         // One large entry must not hold its memory for ever.
-        self.bytes.shrink_to(2 * RUN_BYTES);
+        run.shrink_to(2 * RUN_BYTES);
+        self.bytes = run;
     }
 }
 

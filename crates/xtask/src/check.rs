@@ -13,7 +13,7 @@ const IMPURE: [&str; 12] = [
     "scylla::",
     "rdkafka::",
     "tokio::",
-    "fjall::",
+    "lsm_tree::",
     "axum::",
     "rand::",
     "SystemTime",

@@ -23,7 +23,7 @@ const NEEDS: [(&str, &[&str]); 5] = [
 ];
 
 /// What is logged: of the engine and the exporter only what needs attention.
-const LOG_LEVEL: &str = "info,fjall=warn,lsm_tree=warn,opentelemetry=warn";
+const LOG_LEVEL: &str = "info,lsm_tree=warn,opentelemetry=warn";
 
 /// Members of a group at most: a state, and what one change of it says, must stay small.
 const GROUP_MEMBERS_MOST: u32 = 2000;

@@ -67,13 +67,23 @@ async fn dropping_the_last_handle_keeps_everything() {
 #[tokio::test]
 async fn an_interrupted_first_start_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
-    let unfinished = folder.path().join("store.new");
-    std::fs::create_dir(&unfinished).unwrap();
-    std::fs::write(unfinished.join("0.jnl"), b"").unwrap();
+    // A table that nobody wrote to and a journal without its header, as they are before they are named.
+    std::fs::create_dir_all(folder.path().join("tables/rows-rows/tables")).unwrap();
+    std::fs::create_dir(folder.path().join("journal")).unwrap();
+    std::fs::write(folder.path().join("journal/unfinished"), b"pl").unwrap();
     let db = open(folder.path());
     let rows = db.keyspace("rows").unwrap();
     db.durable(insert(&db, &rows, "key", "value")).await.unwrap();
-    assert!(!unfinished.exists());
+    drop((db, rows));
+    assert!(open(folder.path()).keyspace("rows").unwrap().get(b"key").unwrap().is_some());
+}
+
+#[test]
+fn another_format_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    let refusal = Db::open(folder.path(), Options::default()).unwrap_err();
+    assert!(matches!(refusal, OpenError::Outdated { .. }));
 }
 
 #[test]
@@ -87,8 +97,8 @@ fn a_failed_write_poisons_and_a_restart_finds_what_was_durable() {
         let db = open(folder.path());
         insert(&db, &db.keyspace("rows").unwrap(), "before", "value");
     }
-    // No file may grow beyond a few MiB, and the process is not to die of the signal that tells it.
-    let limit = "trap '' XFSZ; ulimit -f 4096;";
+    // No file may grow beyond 32 MiB, as much as the journal allocates, and the process is not to die of the signal that tells it.
+    let limit = "trap '' XFSZ; ulimit -f 65536;";
     let test = "lifecycle::a_failed_write_poisons_and_a_restart_finds_what_was_durable";
     let output = child(test, folder.path(), limit).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);

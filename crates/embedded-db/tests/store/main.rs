@@ -4,6 +4,7 @@
 
 mod conditional;
 mod crash;
+mod files;
 mod last_write;
 mod lifecycle;
 mod order;

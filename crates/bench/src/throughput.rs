@@ -1,4 +1,6 @@
-//! 64 pairs on open streams, 8 sends in flight each: CPU time of the server for each message that was acknowledged and delivered to both.
+//! 64 pairs on open streams: CPU time of the server for each message that was acknowledged and delivered to both. Once with 8 sends in flight
+//! each, as fast as they are answered, and once as many a second to the floor as to ours: whoever answers faster does more at once, so the floor
+//! would have several times as many messages for each of its writes.
 
 use std::{
     path::Path,
@@ -11,7 +13,11 @@ use std::{
 
 use anyhow::Context;
 use plaza_floor::process::cpu_seconds;
-use tokio::{sync::Barrier, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Barrier,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval_at, timeout},
+};
 
 use crate::{
     measure::Report,
@@ -22,6 +28,9 @@ use crate::{
 const PAIRS: usize = 64;
 const IN_FLIGHT: usize = 8;
 const ROUNDS: usize = 3;
+const TIME: Duration = Duration::from_secs(5);
+/// Each pair sends so often: 8,000 a second together.
+const EVERY: Duration = Duration::from_millis(8);
 
 pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()> {
     let (floor, ours) = (Target::floor().await?, Target::plaza(server).await?);
@@ -31,14 +40,24 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
         floor_pairs.push(floor.floor_friends(number)?);
         our_pairs.push(ours.friends(number).await?);
     }
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        let floor = drive(&[floor.pid()], &floor_pairs, Duration::from_secs(5)).await?;
-        let ours = drive(&[ours.pid()], &our_pairs, Duration::from_secs(5)).await?;
-        rounds.push((floor.cpu_ms, ours.cpu_ms));
+    for (path, pace) in [("CPU per message, 64 senders", Pace::Answers), ("CPU per message, 64 senders, 8,000/s", Pace::Every(EVERY))] {
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let floor = drive_at(&[floor.pid()], &floor_pairs, pace, TIME).await?;
+            let ours = drive_at(&[ours.pid()], &our_pairs, pace, TIME).await?;
+            rounds.push((floor.cpu_ms, ours.cpu_ms));
+        }
+        report.ratio(path, "ms", &rounds, 2.5, 1.6);
     }
-    report.ratio("CPU per message, 64 senders", "ms", &rounds, 2.5, 1.6);
     Ok(())
+}
+
+/// When a pair sends.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// As soon as a send before is answered.
+    Answers,
+    Every(Duration),
 }
 
 /// What a drive came to.
@@ -56,6 +75,10 @@ pub(crate) async fn drive(pids: &[u32], pairs: &[[Caller; 2]], time: Duration) -
     drive_until(pids, pairs, time, async || Ok(())).await
 }
 
+async fn drive_at(pids: &[u32], pairs: &[[Caller; 2]], pace: Pace, time: Duration) -> anyhow::Result<Driven> {
+    drive_paced(pids, pairs, pace, time, async || Ok(())).await
+}
+
 /// The same, and CPU is counted until `settled` returns: where rows are written after their messages were told, they are a part of the cost.
 pub(crate) async fn drive_until(
     pids: &[u32],
@@ -63,11 +86,22 @@ pub(crate) async fn drive_until(
     time: Duration,
     settled: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Driven> {
+    drive_paced(pids, pairs, Pace::Answers, time, settled).await
+}
+
+async fn drive_paced(
+    pids: &[u32],
+    pairs: &[[Caller; 2]],
+    pace: Pace,
+    time: Duration,
+    settled: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Driven> {
+    let begin = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     let ready = Arc::new(Barrier::new(pairs.len() * 2 + 1));
     let acked = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
-    for [sender, receiver] in pairs {
+    for (place, [sender, receiver]) in pairs.iter().enumerate() {
         let (mut own, mut other) = (Stream::open(sender).await?, Stream::open(receiver).await?);
         let (stop, ready, acked) = (Arc::clone(&stop), Arc::clone(&ready), Arc::clone(&acked));
         let (count, expected) = tokio::sync::watch::channel(None);
@@ -75,16 +109,33 @@ pub(crate) async fn drive_until(
         tasks.spawn(async move {
             ready.wait().await;
             let (mut sent, mut confirmed, mut seen) = (0u64, 0u64, 0u64);
-            for _ in 0..IN_FLIGHT {
+            let (first, every) = match pace {
+                Pace::Answers => (IN_FLIGHT as u64, None),
+                Pace::Every(every) => (0, Some(every)),
+            };
+            for _ in 0..first {
                 own.send().await?;
                 sent += 1;
             }
-            while confirmed < sent || seen < sent {
-                match timeout(Duration::from_secs(30), own.next()).await.context("an answer is missing")?? {
+            // Evenly spread over the pairs.
+            let offset = every.unwrap_or_default() * place as u32 / PAIRS as u32;
+            let mut ticks = interval_at((begin + offset).into(), every.unwrap_or(time));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let goes_on = || every.is_some() && !stop.load(Ordering::Relaxed);
+            while confirmed < sent || seen < sent || goes_on() {
+                let answer = tokio::select! {
+                    _ = ticks.tick(), if goes_on() && sent - confirmed < IN_FLIGHT as u64 => {
+                        own.send().await?;
+                        sent += 1;
+                        continue;
+                    }
+                    answer = timeout(Duration::from_secs(30), own.next()) => answer,
+                };
+                match answer.context("an answer is missing")?? {
                     Seen::Sent => {
                         confirmed += 1;
                         acked.fetch_add(1, Ordering::Relaxed);
-                        if !stop.load(Ordering::Relaxed) {
+                        if every.is_none() && !stop.load(Ordering::Relaxed) {
                             own.send().await?;
                             sent += 1;
                         }

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     Batch, Error, Expect, Keyspace, OpenError, Options, Position, Sequence,
+    group::Store,
     maintenance::{Maintenance, Threads},
     open,
     open::Opened,
     queue::{Condition, End, Entry, Queue},
     table::{Kind, Tables},
-    writer::{Store, Writer},
+    writer::Writer,
 };
 
 /// An open store. Cheap to clone; the last handle that goes closes it.

@@ -13,6 +13,7 @@
 mod batch;
 mod db;
 mod error;
+mod group;
 mod horizon;
 mod journal;
 mod keyspace;

@@ -16,7 +16,7 @@ pub(crate) const PAGE: u32 = 64;
 // With this many left in the queue the next page is asked for, so that it is there when the queue runs empty.
 const LOW: usize = 16;
 // Beyond either, a live device has fallen behind.
-const FULL: usize = 256;
+const FULL: usize = 1024;
 const FULL_BYTES: usize = 256 * 1024;
 
 /// What the device needs from its inbox's owner.

@@ -22,6 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".plaza.chat.v1.Live.event")
         .bytes(".plaza.chat.v1.Send.request")
         .bytes(".plaza.chat.v1.Sent.response")
+        .bytes(".plaza.internal.v1.Call.body")
+        .bytes(".plaza.internal.v1.Answer.body")
+        .bytes(".plaza.internal.v1.Header.value")
         .compile_fds(descriptors)?;
     Ok(())
 }

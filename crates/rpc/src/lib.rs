@@ -1,7 +1,8 @@
 //! What every gRPC service and caller needs: who calls ([`identity`]), until when ([`deadline`]), what went wrong ([`error`]), where a list
-//! goes on ([`page`]), how services reach each other ([`Peer`], [`remote`], [`values`]), and what is done around every call ([`stack()`]). It knows no
+//! goes on ([`page`]), how services reach each other ([`Peer`], [`remote`], [`carry`], [`values`]), and what is done around every call ([`stack()`]). It knows no
 //! service.
 
+pub mod carry;
 pub mod deadline;
 pub mod error;
 pub mod identity;

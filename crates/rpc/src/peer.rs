@@ -28,7 +28,7 @@ pub struct Peer(Kind);
 enum Kind {
     InProcess(Routes),
     Remote(Arc<Instances>),
-    Instance(Instance),
+    Instance(Arc<Instance>),
     Slot(Arc<OnceLock<Peer>>),
 }
 
@@ -68,7 +68,7 @@ impl Peer {
         Self(Kind::Remote(instances))
     }
 
-    pub(crate) fn instance(instance: Instance) -> Self {
+    pub(crate) fn instance(instance: Arc<Instance>) -> Self {
         Self(Kind::Instance(instance))
     }
 

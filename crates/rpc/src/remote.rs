@@ -5,6 +5,8 @@
 //! known before a call fails. Of the instances that serve, a call takes the less busy of two drawn at random (Mitzenmacher, "The Power of Two
 //! Choices in Randomized Load Balancing", 2001).
 
+pub(crate) mod dialer;
+
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -16,84 +18,43 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use plaza_proto::policy;
 use rand::Rng as _;
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    body::Body,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
-};
+use tonic::{Status, body::Body, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tower::ServiceExt as _;
 
-use crate::{ApiError, Peer};
+use self::dialer::CONNECT;
+pub use self::dialer::Dialer;
+use crate::{
+    ApiError, Peer,
+    carry::{Called, Connection, Failure, Line, Refused},
+    deadline,
+};
 
 /// How often names are looked up again.
 const LOOK_UP: Duration = Duration::from_secs(2);
-const CONNECT: Duration = Duration::from_secs(1);
-/// An instance that does not answer a ping is gone. Both together bound how long a stopped process is taken for a busy one.
-const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_ANSWER: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The largest body of a call that travels with others, which wait while it is written.
+const CARRIED: usize = 64 * 1024;
 /// How long a call waits for an instance that serves.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How connections to other processes are made.
-#[derive(Clone, Default)]
-pub struct Dialer {
-    tls: Option<ClientTlsConfig>,
-}
-
-impl std::fmt::Debug for Dialer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dialer").field("tls", &self.tls.is_some()).finish()
-    }
-}
-
-impl Dialer {
-    /// With mutual TLS: both sides show a certificate of `authority`, the other side's for `name`. All of them PEM.
-    #[must_use]
-    pub fn mutual(authority: &[u8], certificate: &[u8], key: &[u8], name: &str) -> Self {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(authority))
-            .identity(Identity::from_pem(certificate, key))
-            .domain_name(name);
-        Self { tls: Some(tls) }
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// Nobody is there, or not who should be.
-    pub async fn connect(&self, address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_ANSWER)
-            .keep_alive_while_idle(true)
-            // Few connections carry everything between two processes.
-            .initial_stream_window_size(2 << 20)
-            .initial_connection_window_size(8 << 20);
-        if let Some(tls) = &self.tls {
-            endpoint = endpoint.tls_config(tls.clone())?;
-        }
-        endpoint.connect().await
-    }
-}
-
-/// One instance to which there is a connection.
-#[derive(Debug, Clone)]
+/// One instance to which there is a connection, for its health and for streams, and another for unary calls.
+#[derive(Debug)]
 pub(crate) struct Instance {
     address: SocketAddr,
     channel: Channel,
+    line: Line,
     under_way: Arc<AtomicUsize>,
     /// It takes new calls.
     serving: bool,
@@ -103,6 +64,45 @@ impl Instance {
     pub(crate) async fn call(&self, request: Request<Body>) -> Response<Body> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let _done = Done(&self.under_way);
+        let method = policy::methods().get(request.uri().path());
+        match method.is_some_and(|method| !method.client_streaming && !method.server_streaming) {
+            true => self.carried(request).await,
+            false => self.streamed(request).await,
+        }
+    }
+
+    async fn carried(&self, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(status) => return status.into_http(),
+        };
+        if body.len() <= CARRIED {
+            match self.line.call(&head, body.clone()) {
+                Ok(called) => return self.answer(called, &head.headers).await,
+                Err(Refused::Full) => return unavailable(),
+                Err(Refused::Closed) => {}
+            }
+        }
+        self.streamed(Request::from_parts(head, Body::new(Full::new(body)))).await
+    }
+
+    /// The answer to a call, for as long as its caller waits: whoever is asked may have stopped.
+    async fn answer(&self, called: Called, headers: &HeaderMap) -> Response<Body> {
+        let answer = match deadline::parse(headers) {
+            Ok(Some(told)) => match timeout(told, called.answer()).await {
+                Ok(answer) => answer,
+                Err(_late) => return Status::from(deadline::exceeded()).into_http(),
+            },
+            _ => called.answer().await,
+        };
+        answer.unwrap_or_else(|error| {
+            tracing::debug!(%error, address = %self.address, "a call is lost");
+            unavailable()
+        })
+    }
+
+    async fn streamed(&self, request: Request<Body>) -> Response<Body> {
         match self.channel.clone().oneshot(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -127,7 +127,7 @@ fn unavailable() -> Response<Body> {
 
 /// The instances of one service.
 #[derive(Debug, Default)]
-pub struct Instances(watch::Sender<Vec<Instance>>);
+pub struct Instances(watch::Sender<Vec<Arc<Instance>>>);
 
 impl Instances {
     /// None known yet; [`Instances::keep`] finds them.
@@ -142,7 +142,7 @@ impl Instances {
         Peer::remote(Arc::clone(self))
     }
 
-    pub(crate) fn follow(&self) -> watch::Receiver<Vec<Instance>> {
+    pub(crate) fn follow(&self) -> watch::Receiver<Vec<Arc<Instance>>> {
         self.0.subscribe()
     }
 
@@ -156,7 +156,7 @@ impl Instances {
         }
     }
 
-    fn pick(&self) -> Option<Instance> {
+    fn pick(&self) -> Option<Arc<Instance>> {
         let instances = self.0.borrow();
         let serving = || instances.iter().filter(|instance| instance.serving);
         let count = serving().count();
@@ -171,7 +171,7 @@ impl Instances {
         }
     }
 
-    async fn any(&self) -> Option<Instance> {
+    async fn any(&self) -> Option<Arc<Instance>> {
         let mut changes = self.0.subscribe();
         changes.wait_for(|instances| instances.iter().any(|instance| instance.serving)).await.ok()?;
         self.pick()
@@ -213,9 +213,9 @@ impl Instances {
         let mut pause = FIRST_PAUSE;
         let kept = gone.run_until_cancelled(async {
             loop {
-                match dialer.connect(address).await {
-                    Ok(channel) => {
-                        if self.attend(address, channel).await {
+                match open(dialer, address).await {
+                    Ok((channel, connection)) => {
+                        if self.attend(address, channel, connection).await {
                             pause = FIRST_PAUSE;
                         }
                         self.0.send_if_modified(|instances| {
@@ -225,7 +225,7 @@ impl Instances {
                         });
                         tracing::debug!(%address, "an instance is gone");
                     }
-                    Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, %address, "an instance cannot be reached"),
+                    Err(error) => tracing::debug!(error = &*error, %address, "an instance cannot be reached"),
                 }
                 let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
                 sleep(jittered).await;
@@ -236,24 +236,46 @@ impl Instances {
         self.0.send_modify(|instances| instances.retain(|instance| instance.address != address));
     }
 
-    /// Until the connection is lost. Whether the instance served meanwhile.
-    async fn attend(&self, address: SocketAddr, channel: Channel) -> bool {
+    /// Until a connection is lost. Whether the instance served meanwhile.
+    async fn attend(&self, address: SocketAddr, channel: Channel, connection: Connection) -> bool {
         let mut served = false;
         let asked = HealthCheckRequest { service: String::new() };
         let Ok(answer) = HealthClient::new(channel.clone()).watch(asked).await else { return false };
         let mut changes = answer.into_inner();
-        let under_way = Arc::default();
-        while let Ok(Some(change)) = changes.message().await {
+        let (under_way, line) = (Arc::default(), connection.line());
+        // A task of its own, that ends with this one: calls to all other instances need not wait for it.
+        let mut carrying = JoinSet::new();
+        carrying.spawn(connection);
+        loop {
+            let change = tokio::select! {
+                change = changes.message() => change,
+                Some(ended) = carrying.join_next() => match ended {
+                    // The instance is leaving and has answered everything; streams may go on.
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => {
+                        tracing::debug!(error = &*error, %address, "the connection for calls is lost");
+                        return served;
+                    }
+                    Err(_panic) => return served,
+                }
+            };
+            let Ok(Some(change)) = change else { return served };
             let serving = change.status() == ServingStatus::Serving;
             served |= serving;
-            let instance = Instance { address, channel: channel.clone(), under_way: Arc::clone(&under_way), serving };
+            let instance = Instance { address, channel: channel.clone(), line: line.clone(), under_way: Arc::clone(&under_way), serving };
             self.0.send_modify(|instances| {
                 instances.retain(|known| known.address != address);
-                instances.push(instance);
+                instances.push(Arc::new(instance));
             });
         }
-        served
     }
+}
+
+/// Connects twice: what waits on one connection holds nothing up on the other.
+async fn open(dialer: &Dialer, address: SocketAddr) -> Result<(Channel, Connection), Failure> {
+    let channel = dialer.connect(address).await?;
+    let connection = timeout(CONNECT, async { Connection::open(dialer.dial(address).await?, address).await }).await??;
+    Ok((channel, connection))
 }
 
 /// Every address of every target; `None` when a name cannot be looked up.
@@ -280,7 +302,7 @@ pub(crate) enum Source {
     /// The service of this process, until it was told.
     Here(Option<Peer>),
     Instances {
-        changes: watch::Receiver<Vec<Instance>>,
+        changes: watch::Receiver<Vec<Arc<Instance>>>,
         told: bool,
     },
 }
@@ -298,7 +320,7 @@ impl Fleet {
                     std::future::pending::<()>().await;
                 }
                 let instances = changes.borrow_and_update();
-                instances.iter().map(|instance| (instance.address.to_string(), Peer::instance(instance.clone()))).collect()
+                instances.iter().map(|instance| (instance.address.to_string(), Peer::instance(Arc::clone(instance)))).collect()
             }
         }
     }

@@ -4,10 +4,11 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use http::{HeaderValue, Request, Response};
 use plaza_rpc::{
-    Peer,
+    Peer, carry,
     remote::{Dialer, Fleet, Instances},
 };
 use tokio::{net::TcpListener, runtime::Runtime};
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
     body::Body,
@@ -16,6 +17,9 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceExt as _;
+
+/// A unary call, and one that is none.
+const PATHS: [&str; 2] = ["/plaza.chat.v1.ChatService/GetConversation", "/plaza.chat.v1.LiveService/Link"];
 
 /// An instance that answers every call with its address.
 struct Instance {
@@ -37,6 +41,8 @@ impl Instance {
             response.headers_mut().insert("grpc-status", HeaderValue::from_static("0"));
             std::future::ready(response)
         });
+        let carried = carry::routes(routes.clone().into(), CancellationToken::new());
+        let routes = routes.merge(carried.into_axum_router().reset_fallback());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = listener.into_std().expect("a socket");
         runtime.spawn(async move {
@@ -52,8 +58,8 @@ impl Instance {
     }
 }
 
-async fn call(peer: &Peer) -> Result<String, Code> {
-    let request = Request::post("/plaza.test.v1.Test/Call").body(Body::empty()).expect("a request");
+async fn call(peer: &Peer, path: &str) -> Result<String, Code> {
+    let request = Request::post(path).body(Body::empty()).expect("a request");
     let response = peer.clone().oneshot(request).await.expect("infallible");
     match Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()) {
         Code::Ok => Ok(response.headers()["instance"].to_str().expect("ascii").to_owned()),
@@ -68,8 +74,8 @@ async fn answered_by(peer: &Peer, wanted: &[SocketAddr]) {
         loop {
             let mut answers = HashSet::new();
             let mut failed = false;
-            for _ in 0..50 {
-                match call(peer).await {
+            for place in 0..50 {
+                match call(peer, PATHS[place % 2]).await {
                     Ok(instance) => _ = answers.insert(instance),
                     Err(_) => failed = true,
                 }
@@ -116,11 +122,13 @@ async fn calls_go_to_those_that_serve() {
     answered_by(&peer, &[second.address]).await;
     names(&mut fleet, &[second.address]).await;
     let alone = second.kill();
-    assert_eq!(call(&peer).await, Err(Code::Unavailable), "nobody is there");
+    for path in PATHS {
+        assert_eq!(call(&peer, path).await, Err(Code::Unavailable), "nobody is there");
+    }
 
     // A call waits a moment for whoever comes back.
     let at = gone.to_string();
-    let (back, answer) = tokio::join!(Instance::start(&at), call(&peer));
+    let (back, answer) = tokio::join!(Instance::start(&at), call(&peer, PATHS[0]));
     assert_eq!(answer, Ok(back.address.to_string()));
     assert_ne!(back.address, alone);
     keeping.abort();

@@ -25,6 +25,7 @@ use crate::{
     connect::{self, hub::Hub},
     revocation::Revocations,
     tokens::{self, Access, Verifier},
+    whole::Whole,
 };
 
 // Metadata of one call, names and values.
@@ -112,12 +113,15 @@ impl Door {
         if let Some(Access { user, device, .. }) = access {
             Identity { user, device }.stamp(&mut headers);
         }
+        let uri = std::mem::take(request.uri_mut());
         let body = if method.client_streaming {
             tonic::body::Body::new(request.into_body())
         } else {
             tonic::body::Body::new(collect(request.into_body(), method.max_request_bytes()).await?)
         };
-        let mut inner = http::Request::post(method.path.as_str()).body(body).expect("a declared path");
+        let mut inner = http::Request::new(body);
+        *inner.method_mut() = http::Method::POST;
+        *inner.uri_mut() = uri;
         *inner.headers_mut() = headers;
         let response = match peer.call(inner).await {
             Ok(response) => response,
@@ -127,11 +131,11 @@ impl Door {
     }
 }
 
-/// An answer that is there as a whole goes out as one write; from another process its parts come one by one.
+/// An answer that is there as a whole goes out as one write; from another process its parts may come one by one.
 async fn whole(response: Response<tonic::body::Body>) -> Result<Response, ApiError> {
     let (head, body) = response.into_parts();
     match body.collect().await {
-        Ok(body) => Ok(Response::from_parts(head, Body::new(body))),
+        Ok(body) => Ok(Response::from_parts(head, Body::new(Whole::new(body)))),
         Err(error) => {
             tracing::debug!(%error, "an answer broke off");
             Err(ApiError::unavailable(Duration::from_millis(200)))

@@ -12,6 +12,7 @@ mod revocation;
 mod service;
 mod tokens;
 mod web;
+mod whole;
 
 pub use config::{Config, Tls};
 pub use service::{Built, Deps, build};

@@ -101,7 +101,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let door = Arc::new(door);
     let router = aside.into_axum_router().fallback(move |request| door::answer(Arc::clone(&door), request));
     let mut router = stack("gateway", router.into(), &stack_deps).into_axum_router();
-    router = router.layer(MapRequestLayer::new(shorten)).layer(GrpcWebLayer::new());
+    router = router.layer((GrpcWebLayer::new(), MapRequestLayer::new(shorten)));
     if !config.allowed_origins.is_empty() {
         let origins: Arc<[String]> = config.allowed_origins.clone().into();
         router = router.layer(from_fn(move |request, next| web::cors(Arc::clone(&origins), request, next)));

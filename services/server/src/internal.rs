@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, ensure};
+use plaza_rpc::carry;
 use plaza_runtime::{Stage, Supervisor};
 use tokio::net::TcpListener;
 use tonic::{
@@ -41,6 +42,9 @@ pub(crate) async fn serve(
     for service in services {
         router = router.merge(service.into_axum_router().reset_fallback());
     }
+    // The same services once more, for calls that travel together.
+    let carried = carry::routes(router.clone().into(), supervisor.stopping(Stage::Accept));
+    router = router.merge(carried.into_axum_router().reset_fallback());
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))

@@ -201,7 +201,7 @@ fn dialer(tls: &config::MutualTls) -> anyhow::Result<Dialer> {
         return Ok(Dialer::default());
     }
     let [authority, certificate, key] = tls.read()?;
-    Ok(Dialer::mutual(&authority, &certificate, &key, &tls.name))
+    Dialer::mutual(&authority, &certificate, &key, &tls.name).context("cluster.tls")
 }
 
 /// The services of this process, and how each service is reached.

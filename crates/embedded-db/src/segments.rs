@@ -36,12 +36,14 @@ impl Complete {
 
     /// Removes the files of which the tables have everything: what is older than `first_unflushed`.
     pub(crate) fn remove_before(&self, first_unflushed: Option<u64>) -> io::Result<()> {
-        let mut segments = self.0.lock();
-        while let Some(segment) = segments.front().filter(|segment| first_unflushed.is_none_or(|first| segment.last < first)) {
-            fs::remove_file(&segment.path)?;
-            segments.pop_front();
-        }
-        Ok(())
+        // To remove a large file takes a while: nobody waits for that.
+        let needless: Vec<_> = {
+            let mut segments = self.0.lock();
+            let kept = segments.iter().position(|segment| first_unflushed.is_some_and(|first| segment.last >= first));
+            let count = kept.unwrap_or(segments.len());
+            segments.drain(..count).collect()
+        };
+        needless.iter().try_for_each(|segment| fs::remove_file(&segment.path))
     }
 
     /// The last sequence of the oldest file, while they have more than these bytes or are more than so many.

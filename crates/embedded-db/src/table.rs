@@ -79,12 +79,12 @@ pub(crate) struct Table {
 }
 
 /// What only the journal has on disk.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Unflushed {
     /// The first sequence in the memtable that is written to.
     active: Option<u64>,
-    /// The first sequence of each memtable that waits, the oldest first.
-    sealed: VecDeque<u64>,
+    /// The memtables that wait, the oldest first, each with its first sequence.
+    sealed: VecDeque<(u64, Option<Arc<Memtable>>)>,
 }
 
 /// Rows between two keys, from either end.
@@ -120,8 +120,8 @@ impl Table {
     pub(crate) fn seal(&self) -> bool {
         let mut unflushed = self.unflushed.lock();
         let Some(first) = unflushed.active.take() else { return false };
-        unflushed.sealed.push_back(first);
-        self.tree.rotate_memtable();
+        let memtable = self.tree.rotate_memtable();
+        unflushed.sealed.push_back((first, memtable));
         true
     }
 
@@ -129,7 +129,8 @@ impl Table {
     pub(crate) fn flush(&self) -> lsm_tree::Result<()> {
         let sealed = self.unflushed.lock().sealed.len();
         self.tree.flush(&self.tree.get_flush_lock(), self.horizon.settled())?;
-        self.unflushed.lock().sealed.drain(..sealed);
+        // The engine lets go of them while readers wait for it, and to free many small rows takes tens of milliseconds: it is done here, after that.
+        let _flushed: Vec<_> = self.unflushed.lock().sealed.drain(..sealed).collect();
         self.let_go()
     }
 
@@ -156,7 +157,7 @@ impl Table {
     /// The oldest sequence that only the journal has.
     pub(crate) fn first_unflushed(&self) -> Option<u64> {
         let unflushed = self.unflushed.lock();
-        unflushed.sealed.front().copied().or(unflushed.active)
+        unflushed.sealed.front().map(|(first, _)| *first).or(unflushed.active)
     }
 
     /// The newest sequence in its files.

@@ -43,8 +43,8 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
     for (path, pace) in [("CPU per message, 64 senders", Pace::Answers), ("CPU per message, 64 senders, 8,000/s", Pace::Every(EVERY))] {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let floor = drive_at(&[floor.pid()], &floor_pairs, pace, TIME).await?;
-            let ours = drive_at(&[ours.pid()], &our_pairs, pace, TIME).await?;
+            let floor = drive_paced(&[floor.pid()], &floor_pairs, pace, TIME, async || Ok(())).await?;
+            let ours = drive_paced(&[ours.pid()], &our_pairs, pace, TIME, async || Ok(())).await?;
             rounds.push((floor.cpu_ms, ours.cpu_ms));
         }
         report.ratio(path, "ms", &rounds, 2.5, 1.6);
@@ -75,10 +75,6 @@ pub(crate) async fn drive(pids: &[u32], pairs: &[[Caller; 2]], time: Duration) -
     drive_until(pids, pairs, time, async || Ok(())).await
 }
 
-async fn drive_at(pids: &[u32], pairs: &[[Caller; 2]], pace: Pace, time: Duration) -> anyhow::Result<Driven> {
-    drive_paced(pids, pairs, pace, time, async || Ok(())).await
-}
-
 /// The same, and CPU is counted until `settled` returns: where rows are written after their messages were told, they are a part of the cost.
 pub(crate) async fn drive_until(
     pids: &[u32],
@@ -96,7 +92,6 @@ async fn drive_paced(
     time: Duration,
     settled: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Driven> {
-    let begin = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     let ready = Arc::new(Barrier::new(pairs.len() * 2 + 1));
     let acked = Arc::new(AtomicU64::new(0));
@@ -117,9 +112,9 @@ async fn drive_paced(
                 own.send().await?;
                 sent += 1;
             }
-            // Evenly spread over the pairs.
+            // Evenly spread over the pairs, all of which begin now.
             let offset = every.unwrap_or_default() * place as u32 / PAIRS as u32;
-            let mut ticks = interval_at((begin + offset).into(), every.unwrap_or(time));
+            let mut ticks = interval_at((Instant::now() + offset).into(), every.unwrap_or(time));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let goes_on = || every.is_some() && !stop.load(Ordering::Relaxed);
             while confirmed < sent || seen < sent || goes_on() {

@@ -55,13 +55,13 @@ pub struct Stats {
 impl Db {
     /// Opens the store in a folder, creating it if need be. Blocks while journals are replayed.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let Opened { tables, segments, complete, last } = open::open(dir, &options)?;
+        let Opened { tables, segments, last } = open::open(dir, &options)?;
         let queue = Arc::new(Queue::new(options.queue_limit_bytes, options.linger_max));
-        let maintenance = Maintenance::new(Arc::clone(&tables), Arc::clone(&complete), Arc::clone(&queue));
+        let maintenance = Maintenance::new(Arc::clone(&tables), Arc::clone(&segments.complete), Arc::clone(&queue));
         let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
         let threads = Arc::clone(&maintenance).start().map_err(folder)?;
         let journal_limit_bytes = options.journal_limit_bytes;
-        let store = Store { tables: Arc::clone(&tables), segments, complete, maintenance, last, journal_limit_bytes };
+        let store = Store { tables: Arc::clone(&tables), segments, maintenance, last, journal_limit_bytes };
         let writer = Writer::new(store, Arc::clone(&queue));
         let thread = std::thread::Builder::new().name("db-writer".to_owned()).spawn(|| writer.run()).map_err(folder)?;
         Ok(Self { inner: Arc::new(Inner { tables, queue, writer: Mutex::new(Some(thread)), _maintenance: threads }) })

@@ -13,7 +13,7 @@ use crate::{
     batch::Action,
     journal,
     maintenance::Maintenance,
-    segments::{Complete, Segments},
+    segments::Segments,
     sequence::Growing,
     table::{Table, Tables},
 };
@@ -33,7 +33,6 @@ const GROUP_BYTES: usize = 1 << 20;
 pub(crate) struct Store {
     pub(crate) tables: Arc<Tables>,
     pub(crate) segments: Segments,
-    pub(crate) complete: Arc<Complete>,
     pub(crate) maintenance: Arc<Maintenance>,
     /// The last sequence, which is synced.
     pub(crate) last: u64,
@@ -238,7 +237,7 @@ impl Group {
 
     /// Lets go of journals when there are too many: what only the oldest has goes to files. Everything must be synced.
     pub(crate) fn shorten_journal(&mut self) -> lsm_tree::Result<()> {
-        let Store { complete, tables, journal_limit_bytes, .. } = &self.store;
+        let Store { tables, segments: Segments { complete, .. }, journal_limit_bytes, .. } = &self.store;
         complete.remove_before(tables.first_unflushed())?;
         let Some(last) = complete.oldest_above(*journal_limit_bytes, MOST_JOURNALS) else { return Ok(()) };
         for table in tables.all().iter().filter(|table| table.first_unflushed().is_some_and(|first| first <= last)) {

@@ -48,7 +48,6 @@ impl Default for Options {
 pub(crate) struct Opened {
     pub(crate) tables: Arc<Tables>,
     pub(crate) segments: Segments,
-    pub(crate) complete: Arc<Complete>,
     /// The last sequence.
     pub(crate) last: u64,
 }
@@ -73,10 +72,9 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> 
     // The standard library seeds its hashers from the system's randomness.
     let secret = secret.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     let number = files.last().map_or(0, |(number, _)| number + 1);
-    let complete = Arc::new(complete);
-    let segments = Segments::begin(&journal, secret, number, last, Arc::clone(&complete)).map_err(folder)?;
+    let segments = Segments::begin(&journal, secret, number, last, complete).map_err(folder)?;
     tables.horizon.recovered(last);
-    Ok(Opened { tables: Arc::new(tables), segments, complete, last })
+    Ok(Opened { tables: Arc::new(tables), segments, last })
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -63,14 +63,14 @@ pub(crate) struct Segments {
     path: PathBuf,
     file: File,
     written: u64,
-    complete: Arc<Complete>,
+    pub(crate) complete: Arc<Complete>,
 }
 
 impl Segments {
     /// Begins the file of this number.
-    pub(crate) fn begin(folder: &Path, secret: u64, number: u64, before: u64, complete: Arc<Complete>) -> io::Result<Self> {
+    pub(crate) fn begin(folder: &Path, secret: u64, number: u64, before: u64, complete: Complete) -> io::Result<Self> {
         let (path, file) = create(folder, number, FileHeader { secret, before })?;
-        Ok(Self { folder: folder.to_owned(), secret, number, path, file, written: FILE_HEADER as u64, complete })
+        Ok(Self { folder: folder.to_owned(), secret, number, path, file, written: FILE_HEADER as u64, complete: Arc::new(complete) })
     }
 
     /// Writes a group. It survives the process, and power loss after the next [`sync`](Self::sync).

@@ -35,7 +35,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 3] = [(Kind::Rows, "rows"), (Kind::Ranges, "ranges"), (Kind::Runs, "runs")];
+    const ALL: [Self; 3] = [Self::Rows, Self::Ranges, Self::Runs];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Ranges => "ranges",
+            Self::Runs => "runs",
+        }
+    }
 
     fn configure(self, config: Config) -> Config {
         use CompressionType::{Lz4, None};
@@ -199,10 +207,12 @@ impl Tables {
             let name = entry?.file_name();
             let named = name.to_str().and_then(|name| name.split_once('-'));
             let Some((kind, name)) = named else { continue };
-            let Some((kind, _)) = Kind::ALL.into_iter().find(|(_, prefix)| *prefix == kind) else { continue };
+            let Some(kind) = Kind::ALL.into_iter().find(|known| known.prefix() == kind) else { continue };
             let table = tables.table(name, kind)?;
             last = last.max(table.flushed().unwrap_or_default());
         }
+        // One may have been created just before a crash.
+        File::open(&tables.folder)?.sync_all()?;
         tables.horizon.recovered(last);
         Ok(tables)
     }
@@ -218,8 +228,8 @@ impl Tables {
         if let Some(table) = all.iter().find(|table| table.name == name) {
             return Ok(Arc::clone(table));
         }
-        let prefix = Kind::ALL.into_iter().find(|(known, _)| *known == kind).map_or("", |(_, prefix)| prefix);
-        let folder = self.folder.join(format!("{prefix}-{name}"));
+        let folder = self.folder.join(format!("{}-{name}", kind.prefix()));
+        let is_new = !folder.try_exists()?;
         // The engine's own idea of what is visible is not used.
         let config = Config::new(folder, self.horizon.counter(), SequenceNumberCounter::default())
             .use_cache(Arc::clone(&self.cache))
@@ -232,7 +242,9 @@ impl Tables {
             unflushed: Mutex::default(),
             _lock: Arc::clone(&self.lock),
         });
-        File::open(&self.folder)?.sync_all()?;
+        if is_new {
+            File::open(&self.folder)?.sync_all()?;
+        }
         all.push(Arc::clone(&table));
         Ok(table)
     }

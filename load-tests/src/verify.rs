@@ -22,12 +22,16 @@ use tokio::time::Instant;
 
 use self::read_back::{Found, read_back};
 use crate::run::{
-    base::{Base, Stand},
+    base::{Base, Stand, head},
     people::{Outcome, To, World, fingerprint},
 };
 
 /// How long delivery may go on after the last acknowledgement.
 const SOON: Duration = Duration::from_secs(60);
+/// What nobody answered for is done, or never will be, when no inbox has grown for so long.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long a server that was given too much may take for what it was given.
+const REST: Duration = Duration::from_secs(600);
 /// People read back at once.
 const AT_ONCE: usize = 32;
 
@@ -62,6 +66,9 @@ pub async fn verify(world: &World, bases: &[Base], stop: &AtomicBool, progress: 
     let places: BTreeMap<usize, usize> = people.iter().enumerate().map(|(place, person)| (*person, place)).collect();
     let mut verified = Verified::default();
     let mut history = touched.history(world, bases, &places);
+    if touched.sends.iter().any(|sent| sent.acked.is_empty()) {
+        quiet(world, &people, stop).await?;
+    }
     // What was acknowledged is delivered by then; what is not is lost.
     let until = Instant::now() + SOON;
     let mut reading = stream::iter(&people)
@@ -99,6 +106,30 @@ pub async fn verify(world: &World, bases: &[Base], stop: &AtomicBool, progress: 
     (verified.viewers, verified.judgements) = (seen.viewers, seen.judgements);
     verified.violations.extend(seen.violations);
     Ok(verified)
+}
+
+/// Waits until nobody's inbox grows any more: people are read one after the other, and a message that comes meanwhile would be in one
+/// inbox and not in another.
+async fn quiet(world: &World, people: &[usize], stop: &AtomicBool) -> anyhow::Result<()> {
+    let until = Instant::now() + REST;
+    let mut before: Vec<u64> = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let heads = stream::iter(people).map(|person| async {
+            let identity = &world.people[*person].identity;
+            identity.refresh(&world.api).await?;
+            head(&world.api, identity).await
+        });
+        let heads: Vec<u64> = heads.buffered(AT_ONCE).try_collect().await?;
+        if heads == before {
+            break;
+        }
+        if Instant::now() > until {
+            bail!("inboxes still grow {REST:?} after the run");
+        }
+        before = heads;
+        tokio::time::sleep(QUIET).await;
+    }
+    Ok(())
 }
 
 /// What the run touched.

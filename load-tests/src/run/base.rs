@@ -59,9 +59,16 @@ pub async fn bases(api: &Api, people: &[Arc<Identity>], plan: &Plan, groups: &[S
 }
 
 async fn base(api: &Api, person: &Identity) -> anyhow::Result<Base> {
+    Ok(Base { cursor: head(api, person).await?, conversations: conversations(api, person).await? })
+}
+
+/// The newest cursor of a person's inbox.
+///
+/// # Errors
+/// A refusal.
+pub async fn head(api: &Api, person: &Identity) -> anyhow::Result<u64> {
     let asked = chat::SyncRequest { cursor: 0, page_size: 1 };
-    let cursor = again(|| async { api.chat().sync(person.request(asked)).await }).await.context("the head of an inbox")?.head;
-    Ok(Base { cursor, conversations: conversations(api, person).await? })
+    Ok(again(|| async { api.chat().sync(person.request(asked)).await }).await.context("the head of an inbox")?.head)
 }
 
 /// A person's conversations, all pages.

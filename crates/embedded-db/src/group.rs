@@ -6,13 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use lsm_tree::{InternalValue, Memtable, ValueType};
 use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 
 use crate::{
     batch::Action,
     journal,
     maintenance::Maintenance,
+    memtable::{Memtable, Value},
     segments::Segments,
     sequence::Growing,
     table::{Table, Tables},
@@ -46,7 +46,7 @@ pub(crate) struct Group {
     /// The group as the journal gets it.
     journal: journal::Group,
     /// And as the tables do.
-    rows: Vec<(usize, lsm_tree::UserKey, lsm_tree::UserValue, ValueType)>,
+    rows: Vec<(usize, Bytes, Value)>,
     /// By a table's number.
     places: Vec<Option<Place>>,
     /// What is appended, by sequence. There are few of them.
@@ -115,7 +115,7 @@ impl Group {
             Action::Remove => {
                 let place = self.place(table);
                 self.journal.remove(table.number, &key);
-                self.rows.push((place, key[..].into(), [].into(), ValueType::Tombstone));
+                self.rows.push((place, Bytes::copy_from_slice(&key), None));
             }
             Action::Append(number, entry) => {
                 let place = self.runs.iter().position(|run| Arc::ptr_eq(&run.table, table)).unwrap_or_else(|| {
@@ -160,7 +160,8 @@ impl Group {
     fn put(&mut self, table: &Arc<Table>, key: &[u8], value: &[u8]) {
         let place = self.place(table);
         self.journal.put(table.number, key, value);
-        self.rows.push((place, key.into(), value.into(), ValueType::Value));
+        // Copied, because what the caller has may be a part of something larger.
+        self.rows.push((place, Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value))));
     }
 
     fn put_run(&mut self, place: usize) {
@@ -174,27 +175,24 @@ impl Group {
     pub(crate) fn commit(&mut self) -> lsm_tree::Result<()> {
         for (key, stored) in self.merged.drain() {
             self.journal.put(key.0, &key.1, &stored);
-            self.rows.push((key.0 as usize, key.1[..].into(), stored[..].into(), ValueType::Value));
+            self.rows.push((key.0 as usize, Bytes::copy_from_slice(&key.1), Some(stored.clone())));
             self.known.insert(key, stored);
         }
         (0..self.runs.len()).for_each(|place| self.put_run(place));
         if self.journal.is_empty() {
             return Ok(());
         }
-        let applying = self.store.tables.horizon.apply();
-        let sequence = applying.sequence;
+        let sequence = self.store.last + 1;
         let segments = &mut self.store.segments;
         segments.append(self.journal.seal(segments.secret, sequence, self.synced))?;
         self.store.last = sequence;
-        for (place, key, value, kind) in self.rows.drain(..) {
-            let Some(Place { table, memtable, .. }) = &self.places[place] else { continue };
-            if memtable.is_empty() {
-                table.begun(sequence);
-            }
-            let (_, bytes) = memtable.insert(InternalValue::from_components(key, value, sequence, kind));
-            self.full |= bytes > MEMTABLE_BYTES;
+        let horizon = &self.store.tables.horizon;
+        let oldest = horizon.oldest();
+        for (place, key, value) in self.rows.drain(..) {
+            let Some(Place { memtable, .. }) = &self.places[place] else { continue };
+            self.full |= memtable.put(key, value, sequence, oldest) > MEMTABLE_BYTES;
         }
-        applying.publish();
+        horizon.publish(sequence);
         self.journal.clear(GROUP_BYTES);
         Ok(())
     }
@@ -214,7 +212,7 @@ impl Group {
     /// Seals what is full. Everything must be synced.
     pub(crate) fn make_room(&mut self) -> lsm_tree::Result<()> {
         if std::mem::take(&mut self.full) {
-            self.seal(|place| place.memtable.size() > MEMTABLE_BYTES);
+            self.seal(|place| place.memtable.bytes() > MEMTABLE_BYTES);
         }
         if self.store.segments.is_full() {
             self.store.segments.turn(self.store.last)?;
@@ -227,7 +225,7 @@ impl Group {
 
     fn seal(&mut self, which: impl Fn(&Place) -> bool) {
         for place in self.places.iter_mut().flatten().filter(|place| which(place)) {
-            let bytes = place.memtable.size();
+            let bytes = place.memtable.bytes();
             if place.table.seal() {
                 self.store.maintenance.sealed(Arc::clone(&place.table), bytes);
                 place.memtable = place.table.memtable();
@@ -238,7 +236,7 @@ impl Group {
     /// Lets go of journals when there are too many: what only the oldest has goes to files. Everything must be synced.
     pub(crate) fn shorten_journal(&mut self) -> lsm_tree::Result<()> {
         let Store { tables, segments: Segments { complete, .. }, journal_limit_bytes, .. } = &self.store;
-        complete.remove_before(tables.first_unflushed())?;
+        complete.remove_before(|| tables.first_unflushed())?;
         let Some(last) = complete.oldest_above(*journal_limit_bytes, MOST_JOURNALS) else { return Ok(()) };
         for table in tables.all().iter().filter(|table| table.first_unflushed().is_some_and(|first| first <= last)) {
             // It may not have been written to since the start.

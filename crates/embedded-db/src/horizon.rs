@@ -1,88 +1,64 @@
-//! How far readers see, while a group of writes is applied to many tables and tables change their files.
+//! How far readers see: a group of writes is seen in all tables at once, and a reader that takes its time sees what was there when it began.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use lsm_tree::SequenceNumberCounter;
-use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use parking_lot::Mutex;
 
-/// How long readers may be kept waiting to learn where the slowest of them looks.
-const PATIENCE: Duration = Duration::from_millis(1);
-
-/// Groups and changes of tables' files take their sequences from one counter. The engine moves a counter of its own past a group that is
-/// still being applied when a table changes its files, so readers go by this one.
+/// Readers see what has a lower sequence than theirs.
 #[derive(Debug, Default)]
 pub(crate) struct Horizon {
-    /// The next sequence.
-    next: SequenceNumberCounter,
-    /// Readers see what has a lower sequence.
     visible: AtomicU64,
-    /// Held while a reader takes hold of what it reads.
-    opening: RwLock<()>,
-    /// Held while a group is applied.
-    applying: Mutex<()>,
-    /// No reader that still opens its tables looks below.
-    settled: AtomicU64,
+    /// Where the readers that take their time look, and how many there are of each.
+    snapshots: Mutex<BTreeMap<u64, usize>>,
 }
 
-/// A place in time. What it is given to must take hold of the tables' files before it is dropped.
-pub(crate) struct Snapshot<'h> {
+/// A place in time. What it shows is kept while it lives.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    horizon: Arc<Horizon>,
     pub(crate) sequence: u64,
-    _opening: RwLockReadGuard<'h, ()>,
-}
-
-/// While it lives, a group is being applied.
-pub(crate) struct Applying<'h> {
-    horizon: &'h Horizon,
-    pub(crate) sequence: u64,
-    _applying: MutexGuard<'h, ()>,
 }
 
 impl Horizon {
-    /// The counter for the engine.
-    pub(crate) fn counter(&self) -> SequenceNumberCounter {
-        self.next.clone()
+    /// Readers see everything up to this sequence from now on.
+    pub(crate) fn publish(&self, sequence: u64) {
+        self.visible.store(sequence + 1, Ordering::Release);
     }
 
-    /// Everything up to this sequence was written, and is seen.
-    pub(crate) fn recovered(&self, last: u64) {
-        self.next.fetch_max(last + 1);
-        self.raise();
+    /// Where a reader looks that begins now.
+    pub(crate) fn visible(&self) -> u64 {
+        self.visible.load(Ordering::Acquire)
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
-        let opening = self.opening.read();
-        Snapshot { sequence: self.visible.load(Ordering::Acquire), _opening: opening }
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
+        let mut snapshots = self.snapshots.lock();
+        let sequence = self.visible();
+        *snapshots.entry(sequence).or_default() += 1;
+        Snapshot { horizon: Arc::clone(self), sequence }
     }
 
-    /// Takes the sequence of the next group.
-    pub(crate) fn apply(&self) -> Applying<'_> {
-        let applying = self.applying.lock();
-        Applying { horizon: self, sequence: self.next.next(), _applying: applying }
-    }
-
-    /// Below it nobody will look any more: of what was written there, only the last of each key is still read.
-    pub(crate) fn settled(&self) -> u64 {
-        self.raise();
-        // A reader may wait for the disk, and the others must not wait for it.
-        if let Some(_none_opens) = self.opening.try_write_for(PATIENCE) {
-            self.settled.store(self.visible.load(Ordering::Acquire), Ordering::Release);
-        }
-        self.settled.load(Ordering::Acquire)
-    }
-
-    /// Lets readers see behind changes of files, too: they go by those only then, and the files before can be let go of.
-    fn raise(&self) {
-        let _none_applies = self.applying.lock();
-        self.visible.fetch_max(self.next.get(), Ordering::Release);
+    /// No reader looks below, now or later.
+    pub(crate) fn oldest(&self) -> u64 {
+        let snapshots = self.snapshots.lock();
+        // Whoever comes next sees at least what is visible now.
+        snapshots.keys().next().copied().unwrap_or_else(|| self.visible())
     }
 }
 
-impl Applying<'_> {
-    /// Readers see the group from now on.
-    pub(crate) fn publish(self) {
-        self.horizon.visible.store(self.sequence + 1, Ordering::Release);
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut snapshots = self.horizon.snapshots.lock();
+        if let Some(count) = snapshots.get_mut(&self.sequence) {
+            *count -= 1;
+            if *count == 0 {
+                snapshots.remove(&self.sequence);
+            }
+        }
     }
 }

@@ -10,11 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use lsm_tree::{Guard as _, IterGuardImpl};
 
 use crate::{
     Error,
-    table::{Scan, Table},
+    scan::{End, Scan, is_empty},
+    table::Table,
     timed,
 };
 
@@ -31,8 +31,7 @@ impl Keyspace {
 
     /// The value of a row written by [`Batch::insert`](crate::Batch::insert).
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let stored = self.table.get(key)?;
-        Ok(stored.map(|value| Bytes::copy_from_slice(&value)))
+        Ok(self.table.get(key)?)
     }
 
     /// The write time and value of a row written by [`Batch::upsert_at`](crate::Batch::upsert_at).
@@ -52,7 +51,11 @@ impl Keyspace {
 
     /// The rows whose keys begin with `prefix`, from either end.
     pub fn prefix(&self, prefix: &[u8]) -> Rows {
-        Rows { rows: Some(self.table.prefix(prefix)) }
+        // The first key behind them all.
+        let last = prefix.iter().rposition(|byte| *byte < u8::MAX);
+        let end = last.map(|last| [&prefix[..last], &[prefix[last] + 1]].concat());
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        Rows { rows: Some(self.table.range((Bound::Included(prefix), end))) }
     }
 
     /// At most `limit` rows with `start <= key < end`, from the last one backwards if `reverse`.
@@ -96,37 +99,26 @@ pub struct Rows {
     rows: Option<Scan>,
 }
 
+impl Rows {
+    fn take(&mut self, end: End) -> Option<Result<(Bytes, Bytes), Error>> {
+        self.rows.as_mut()?.take(end).map_err(Error::from).transpose()
+    }
+}
+
 impl Iterator for Rows {
     type Item = Result<(Bytes, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.rows.as_mut()?.next().map(load)
+        self.take(End::First)
     }
 }
 
 impl DoubleEndedIterator for Rows {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.rows.as_mut()?.next_back().map(load)
+        self.take(End::Last)
     }
-}
-
-/// Copies, because the engine's slices would keep a whole block in memory each.
-fn load(row: IterGuardImpl) -> Result<(Bytes, Bytes), Error> {
-    let (key, value) = row.into_inner()?;
-    Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
 }
 
 fn page(mut rows: Rows, reverse: bool) -> impl Iterator<Item = Result<(Bytes, Bytes), Error>> {
     std::iter::from_fn(move || if reverse { rows.next_back() } else { rows.next() })
-}
-
-/// The engine takes an inverted range for a caller's mistake; here it is a range without rows.
-fn is_empty(bounds: &(Bound<&[u8]>, Bound<&[u8]>)) -> bool {
-    match bounds {
-        (Bound::Included(start), Bound::Included(end)) => start > end,
-        (Bound::Included(start) | Bound::Excluded(start), Bound::Excluded(end)) | (Bound::Excluded(start), Bound::Included(end)) => {
-            start >= end
-        }
-        _ => false,
-    }
 }

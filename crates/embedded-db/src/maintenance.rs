@@ -3,7 +3,11 @@
 //! A thread of its own flushes, so that a merge, which takes seconds, never keeps memtables waiting. The writer is stopped only when so much
 //! waits that memory would grow without bound.
 
-use std::{collections::VecDeque, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+};
 
 use lsm_tree::compaction::{CompactionStrategy, Leveled};
 use parking_lot::{Condvar, Mutex};
@@ -16,6 +20,10 @@ use crate::{
 
 /// Bytes of memtables that may wait to be flushed before the writer waits for them.
 const WAITING_BYTES: u64 = 128 << 20;
+/// Bytes of memtables that wait above which they are flushed as fast as can be.
+const HURRY_BYTES: u64 = 48 << 20;
+/// Files of a table that reads have to look into at once above which they are merged as fast as can be.
+const HURRY_FILES: usize = 8;
 
 /// What the writer and the threads share.
 pub(crate) struct Maintenance {
@@ -96,8 +104,11 @@ impl Maintenance {
             self.work.wait_while(&mut state, |state| state.to_flush.is_empty() && !state.stopping);
             let Some((table, bytes)) = state.to_flush.pop_front().filter(|_| !state.stopping) else { return Ok(()) };
             drop(state);
-            table.flush()?;
-            self.complete.remove_before(self.tables.first_unflushed())?;
+            table.flush(|| {
+                let state = self.state.lock();
+                state.stopping || state.waiting_bytes > HURRY_BYTES
+            })?;
+            self.complete.remove_before(|| self.tables.first_unflushed())?;
             let mut state = self.state.lock();
             state.waiting_bytes -= bytes;
             if !state.to_merge.iter().any(|waiting| Arc::ptr_eq(waiting, &table)) {
@@ -120,6 +131,7 @@ impl Maintenance {
             // What reads wait for most comes first.
             let most = state.to_merge.iter().enumerate().max_by_key(|(_, table)| table.overlapping_files()).map(|(place, _)| place);
             let table = state.to_merge.swap_remove(most.unwrap_or_default());
+            self.tables.merge_in_hurry.store(table.overlapping_files() > HURRY_FILES, Ordering::Relaxed);
             drop(state);
             if table.compact(Arc::clone(&strategy))? {
                 self.state.lock().to_merge.push(table);
@@ -128,7 +140,10 @@ impl Maintenance {
     }
 
     fn stop(&self) {
-        self.state.lock().stopping = true;
+        let mut state = self.state.lock();
+        state.stopping = true;
+        self.tables.merge_in_hurry.store(true, Ordering::Relaxed);
+        drop(state);
         self.work.notify_all();
         self.room.notify_all();
     }

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use lsm_tree::{InternalValue, Memtable, ValueType};
+use bytes::Bytes;
 
 use crate::{
     OpenError,
     journal::{self, Contents, FILE_HEADER, Rest, Write},
+    memtable::Memtable,
     segments::{self, Complete, Segment, Segments},
-    table::{Table, Tables},
+    table::Tables,
 };
 
 const LOCK: &str = "lock";
@@ -61,7 +62,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> 
     fs::create_dir_all(&journal).map_err(folder)?;
     let lock = lock(path)?;
     let store = |error| OpenError::Store { path: path.to_owned(), source: Box::new(error) };
-    let tables = Tables::open(path.join(TABLES), options.cache_bytes, lock).map_err(store)?;
+    let (tables, flushed) = Tables::open(path.join(TABLES), options.cache_bytes, lock).map_err(store)?;
     File::open(path).and_then(|folder| folder.sync_all()).map_err(folder)?;
     let mut recovery = Recovery { tables: &tables, secret: None, last: 0, complete: Complete::default() };
     let files = segments::list(&journal).map_err(folder)?;
@@ -69,11 +70,12 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> 
         recovery.file(file, place + 1 == files.len())?;
     }
     let Recovery { secret, last, complete, .. } = recovery;
+    let last = last.max(flushed);
     // The standard library seeds its hashers from the system's randomness.
     let secret = secret.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     let number = files.last().map_or(0, |(number, _)| number + 1);
     let segments = Segments::begin(&journal, secret, number, last, complete).map_err(folder)?;
-    tables.horizon.recovered(last);
+    tables.horizon.publish(last);
     Ok(Opened { tables: Arc::new(tables), segments, last })
 }
 
@@ -142,7 +144,6 @@ struct Named(Vec<Option<Replayed>>);
 
 #[derive(Clone)]
 struct Replayed {
-    table: Arc<Table>,
     memtable: Arc<Memtable>,
     flushed: u64,
 }
@@ -150,7 +151,7 @@ struct Replayed {
 impl Named {
     /// `None` where the write is about a table that is not there.
     fn apply(&mut self, tables: &Tables, write: &Write<'_>, sequence: u64) -> Option<()> {
-        let (table, row) = match *write {
+        let (table, key, value) = match *write {
             Write::Name { table, name } => {
                 let place = table as usize;
                 if self.0.len() <= place {
@@ -158,16 +159,16 @@ impl Named {
                 }
                 let table = tables.find(name)?;
                 let (memtable, flushed) = (table.memtable(), table.flushed().unwrap_or_default());
-                self.0[place] = Some(Replayed { table, memtable, flushed });
+                self.0[place] = Some(Replayed { memtable, flushed });
                 return Some(());
             }
-            Write::Put { table, key, value } => (table, InternalValue::from_components(key, value, sequence, ValueType::Value)),
-            Write::Remove { table, key } => (table, InternalValue::from_components(key, [], sequence, ValueType::Tombstone)),
+            Write::Put { table, key, value } => (table, key, Some(Bytes::copy_from_slice(value))),
+            Write::Remove { table, key } => (table, key, None),
         };
-        let Replayed { table, memtable, flushed } = self.0.get(table as usize)?.as_ref()?;
+        let Replayed { memtable, flushed } = self.0.get(table as usize)?.as_ref()?;
         if sequence > *flushed {
-            table.begun(sequence);
-            memtable.insert(row);
+            // Nobody reads yet.
+            memtable.put(Bytes::copy_from_slice(key), value, sequence, sequence);
         }
         Some(())
     }

@@ -35,10 +35,12 @@ impl Complete {
     }
 
     /// Removes the files of which the tables have everything: what is older than `first_unflushed`.
-    pub(crate) fn remove_before(&self, first_unflushed: Option<u64>) -> io::Result<()> {
+    pub(crate) fn remove_before(&self, first_unflushed: impl FnOnce() -> Option<u64>) -> io::Result<()> {
         // To remove a large file takes a while: nobody waits for that.
         let needless: Vec<_> = {
             let mut segments = self.0.lock();
+            // Asked while no file can be added: what such a one has may have been written after an earlier answer.
+            let first_unflushed = first_unflushed();
             let kept = segments.iter().position(|segment| first_unflushed.is_some_and(|first| segment.last >= first));
             let count = kept.unwrap_or(segments.len());
             segments.drain(..count).collect()

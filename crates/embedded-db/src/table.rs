@@ -4,24 +4,32 @@ use std::{
     collections::VecDeque,
     fmt,
     fs::{self, File},
-    ops::Bound,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
+use bytes::Bytes;
 use lsm_tree::{
-    AbstractTree as _, AnyTree, Cache, CompressionType, Config, DescriptorTable, IterGuardImpl, Memtable, SequenceNumberCounter, UserValue,
+    AbstractTree as _, AnyTree, Cache, CompressionType, Config, DescriptorTable, SeqNo, SequenceNumberCounter,
     config::{
         BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy, RestartIntervalPolicy,
     },
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
+use smallvec::SmallVec;
 
-use crate::horizon::Horizon;
+use crate::{
+    horizon::Horizon,
+    memtable::{Bounds, Memtable},
+    pace::{Leisurely, Pace},
+    scan::Scan,
+};
 
 /// Open files of tables that are kept open.
 const OPEN_FILES: usize = 256;
 const LONGEST_NAME: usize = 200;
+/// Files have only what everybody sees, so whoever reads them wants the newest, and nothing older is kept.
+const NEWEST: SeqNo = SeqNo::MAX;
 
 /// What a table is read for. It is a part of the name of its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,82 +87,88 @@ pub(crate) struct Table {
     /// Its number while the store is open.
     pub(crate) number: u32,
     pub(crate) name: String,
+    /// Its files.
     tree: AnyTree,
+    /// What the files do not have.
+    memory: RwLock<Memory>,
     horizon: Arc<Horizon>,
-    unflushed: Mutex<Unflushed>,
     /// Nobody else opens the folder while a table is in use.
     _lock: Arc<File>,
 }
 
-/// What only the journal has on disk.
 #[derive(Default)]
-struct Unflushed {
-    /// The first sequence in the memtable that is written to.
-    active: Option<u64>,
-    /// The memtables that wait, the oldest first, each with its first sequence.
-    sealed: VecDeque<(u64, Option<Arc<Memtable>>)>,
+struct Memory {
+    /// What is written to.
+    active: Arc<Memtable>,
+    /// What waits to become files, the oldest first.
+    sealed: VecDeque<Arc<Memtable>>,
 }
 
-/// Rows between two keys, from either end.
-pub(crate) type Scan = Box<dyn DoubleEndedIterator<Item = IterGuardImpl> + Send>;
+impl Memory {
+    fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        std::iter::once(&self.active).chain(self.sealed.iter().rev())
+    }
+}
 
 impl Table {
-    pub(crate) fn get(&self, key: &[u8]) -> lsm_tree::Result<Option<UserValue>> {
-        let snapshot = self.horizon.snapshot();
-        self.tree.get(key, snapshot.sequence)
+    /// What is stored under a key.
+    pub(crate) fn get(&self, key: &[u8]) -> lsm_tree::Result<Option<Bytes>> {
+        let found = self.memory.read().newest_first().find_map(|memtable| memtable.get(key, &self.horizon));
+        match found {
+            Some(value) => Ok(value),
+            // A memtable that becomes a file meanwhile is found as one or the other. Copied, because the engine's slices would keep a whole block in memory each.
+            None => Ok(self.tree.get(key, NEWEST)?.map(|value| Bytes::copy_from_slice(&value))),
+        }
     }
 
-    pub(crate) fn range(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Scan {
-        let snapshot = self.horizon.snapshot();
-        self.tree.range::<&[u8], _>(bounds, snapshot.sequence, None)
-    }
-
-    pub(crate) fn prefix(&self, prefix: &[u8]) -> Scan {
-        let snapshot = self.horizon.snapshot();
-        self.tree.prefix(prefix, snapshot.sequence, None)
+    /// The rows between two keys.
+    pub(crate) fn range(&self, bounds: Bounds<&[u8]>) -> Scan {
+        loop {
+            let memtables: SmallVec<[_; 4]> = self.memory.read().newest_first().cloned().collect();
+            // All of what is sealed is seen from here.
+            let snapshot = self.horizon.snapshot();
+            let files = self.tree.range::<&[u8], _>(bounds, NEWEST, None);
+            // What was written behind the snapshot and became a file in between would be seen.
+            if Arc::ptr_eq(&memtables[0], &self.memory.read().active) {
+                return Scan::new(memtables.into_iter(), files, bounds, snapshot);
+            }
+        }
     }
 
     /// Where the writer writes. It is another one after [`seal`](Self::seal).
     pub(crate) fn memtable(&self) -> Arc<Memtable> {
-        self.tree.active_memtable()
-    }
-
-    /// The memtable is no longer empty.
-    pub(crate) fn begun(&self, sequence: u64) {
-        self.unflushed.lock().active.get_or_insert(sequence);
+        Arc::clone(&self.memory.read().active)
     }
 
     /// Only the writer may call it: nobody writes meanwhile. Whether there was something to seal.
     pub(crate) fn seal(&self) -> bool {
-        let mut unflushed = self.unflushed.lock();
-        let Some(first) = unflushed.active.take() else { return false };
-        let memtable = self.tree.rotate_memtable();
-        unflushed.sealed.push_back((first, memtable));
-        true
+        let mut memory = self.memory.write();
+        let is_new = memory.active.first().is_none();
+        if !is_new {
+            let sealed = std::mem::take(&mut memory.active);
+            memory.sealed.push_back(sealed);
+        }
+        !is_new
     }
 
-    /// Writes what is sealed to files. What it was written from must be synced in the journal.
-    pub(crate) fn flush(&self) -> lsm_tree::Result<()> {
-        let sealed = self.unflushed.lock().sealed.len();
-        self.tree.flush(&self.tree.get_flush_lock(), self.horizon.settled())?;
-        // The engine lets go of them while readers wait for it, and to free many small rows takes tens of milliseconds: it is done here, after that.
-        let _flushed: Vec<_> = self.unflushed.lock().sealed.drain(..sealed).collect();
-        self.let_go()
-    }
-
-    /// Lets go of the memtables and files that no reader can ask for any more.
-    pub(crate) fn let_go(&self) -> lsm_tree::Result<()> {
-        let settled = self.horizon.settled();
-        self.tree.get_version_history_lock().maintenance(&self.tree.tree_config().path, settled)
+    /// Writes the oldest sealed memtable to a file. What it was written from must be synced in the journal.
+    pub(crate) fn flush(&self, in_hurry: impl Fn() -> bool) -> lsm_tree::Result<()> {
+        let Some(memtable) = self.memory.read().sealed.front().cloned() else { return Ok(()) };
+        let mut pace = Pace::new();
+        if let Some((files, _)) = memtable.each(|rows| self.tree.flush_to_tables(rows.inspect(|_| pace.row(&in_hurry)).map(Ok)))? {
+            self.tree.register_tables(&files, None, None, &[], NEWEST)?;
+        }
+        // It is let go of after the lock: to free many small rows takes tens of milliseconds.
+        let _flushed = self.memory.write().sealed.pop_front();
+        Ok(())
     }
 
     /// Merges some files as the strategy chooses. Whether it did.
     pub(crate) fn compact(&self, strategy: Arc<dyn lsm_tree::compaction::CompactionStrategy>) -> lsm_tree::Result<bool> {
-        let before = self.tree.current_version().id();
-        self.tree.compact(strategy, self.horizon.settled())?;
-        let changed = self.tree.current_version().id() != before;
-        self.let_go()?;
-        Ok(changed)
+        // Held, so that no files are removed while readers wait.
+        let before = self.tree.current_version();
+        self.tree.compact(strategy, NEWEST)?;
+        Ok(self.tree.current_version().id() != before.id())
     }
 
     /// Files that a read may have to look into at once.
@@ -164,8 +178,8 @@ impl Table {
 
     /// The oldest sequence that only the journal has.
     pub(crate) fn first_unflushed(&self) -> Option<u64> {
-        let unflushed = self.unflushed.lock();
-        unflushed.sealed.front().map(|(first, _)| *first).or(unflushed.active)
+        let memory = self.memory.read();
+        memory.sealed.front().unwrap_or(&memory.active).first()
     }
 
     /// The newest sequence in its files.
@@ -187,18 +201,21 @@ pub(crate) struct Tables {
     files: Arc<DescriptorTable>,
     pub(crate) horizon: Arc<Horizon>,
     lock: Arc<File>,
+    /// Whether files are merged as fast as can be.
+    pub(crate) merge_in_hurry: Arc<AtomicBool>,
     all: RwLock<Vec<Arc<Table>>>,
 }
 
 impl Tables {
-    /// Opens those that are there.
-    pub(crate) fn open(folder: PathBuf, cache_bytes: u64, lock: File) -> lsm_tree::Result<Self> {
+    /// Opens those that are there. Also answers the last sequence in their files.
+    pub(crate) fn open(folder: PathBuf, cache_bytes: u64, lock: File) -> lsm_tree::Result<(Self, u64)> {
         fs::create_dir_all(&folder)?;
         let tables = Self {
             cache: Arc::new(Cache::with_capacity_bytes(cache_bytes)),
             files: Arc::new(DescriptorTable::new(OPEN_FILES)),
             horizon: Arc::default(),
             lock: Arc::new(lock),
+            merge_in_hurry: Arc::default(),
             all: RwLock::default(),
             folder,
         };
@@ -213,8 +230,7 @@ impl Tables {
         }
         // One may have been created just before a crash.
         File::open(&tables.folder)?.sync_all()?;
-        tables.horizon.recovered(last);
-        Ok(tables)
+        Ok((tables, last))
     }
 
     /// The table of this name; the kind counts when it is created.
@@ -231,15 +247,16 @@ impl Tables {
         let folder = self.folder.join(format!("{}-{name}", kind.prefix()));
         let is_new = !folder.try_exists()?;
         // The engine's own idea of what is visible is not used.
-        let config = Config::new(folder, self.horizon.counter(), SequenceNumberCounter::default())
+        let config = Config::new(folder, SequenceNumberCounter::default(), SequenceNumberCounter::default())
+            .with_compaction_filter_factory(Some(Arc::new(Leisurely { in_hurry: Arc::clone(&self.merge_in_hurry) })))
             .use_cache(Arc::clone(&self.cache))
             .use_descriptor_table(Some(Arc::clone(&self.files)));
         let table = Arc::new(Table {
             number: all.len() as u32,
             name: name.to_owned(),
             tree: kind.configure(config).open()?,
+            memory: RwLock::default(),
             horizon: Arc::clone(&self.horizon),
-            unflushed: Mutex::default(),
             _lock: Arc::clone(&self.lock),
         });
         if is_new {

@@ -201,13 +201,17 @@ pub async fn drive(
     let totals = world.recorder.totals();
     world.measuring.store(false, Ordering::Relaxed);
     let stopped = stop.asked.load(Ordering::Relaxed);
+    // Nothing is said any more from here on: what was never answered would otherwise be sent while it is read back.
+    world.stop.cancel();
+    holders.close();
+    holders.wait().await;
+    if !stopped {
+        world.tasks.wait().await;
+    }
     let verified = match options.check && !stopped {
         true => Some(checked(&world, &bases, options.shown, stop).await?),
         false => None,
     };
-    world.stop.cancel();
-    holders.close();
-    holders.wait().await;
     Ok(Outcome {
         began,
         lasted,

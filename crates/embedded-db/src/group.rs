@@ -1,12 +1,9 @@
 //! What the writer applies together: a group of the journal, and rows of tables.
 
-use std::{
-    collections::{HashMap, hash_map},
-    sync::Arc,
-};
+use std::{collections::hash_map, sync::Arc};
 
 use bytes::Bytes;
-use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
+use foldhash::HashMap;
 
 use crate::{
     batch::Action,
@@ -22,10 +19,6 @@ use crate::{
 const MEMTABLE_BYTES: u64 = 16 << 20;
 /// Complete journals that are kept, whatever their size: each start begins a new one.
 const MOST_JOURNALS: usize = 16;
-/// Memory for merged rows that are likely to be written again.
-const KNOWN_BYTES: usize = 4 << 20;
-/// What one of them costs beyond its key and value.
-const KNOWN_OVERHEAD_BYTES: usize = 128;
 /// Memory that is kept for the next group.
 const GROUP_BYTES: usize = 1 << 20;
 
@@ -52,9 +45,7 @@ pub(crate) struct Group {
     /// What is appended, by sequence. There are few of them.
     runs: Vec<Growing>,
     /// The winning writes so far.
-    merged: HashMap<RowKey, Bytes, DefaultHashBuilder>,
-    /// What was merged lately. Most such rows are written again and again, and to look one up in the table costs as much as to write it.
-    known: Cache<RowKey, Bytes, ByLength>,
+    merged: HashMap<RowKey, Bytes>,
     synced: u64,
     /// A table whose memtable is full.
     full: bool,
@@ -83,18 +74,8 @@ impl Place {
 /// A table's number, and a key in it.
 type RowKey = (u32, Bytes);
 
-#[derive(Clone)]
-struct ByLength;
-
-impl Weighter<RowKey, Bytes> for ByLength {
-    fn weight(&self, (_, key): &RowKey, stored: &Bytes) -> u64 {
-        (KNOWN_OVERHEAD_BYTES + key.len() + stored.len()) as u64
-    }
-}
-
 impl Group {
     pub(crate) fn new(store: Store) -> Self {
-        let known = Cache::with_weighter(KNOWN_BYTES / (2 * KNOWN_OVERHEAD_BYTES), KNOWN_BYTES as u64, ByLength);
         let synced = store.last;
         Self {
             store,
@@ -103,7 +84,6 @@ impl Group {
             places: Vec::new(),
             runs: Vec::new(),
             merged: HashMap::default(),
-            known,
             synced,
             full: false,
         }
@@ -134,11 +114,7 @@ impl Group {
                     }
                 }
                 hash_map::Entry::Vacant(vacant) => {
-                    let wins = match self.known.get(vacant.key()) {
-                        Some(known) => *known < stored,
-                        None => table.get(&vacant.key().1)?.is_none_or(|found| found[..] < stored[..]),
-                    };
-                    if wins {
+                    if table.get(&vacant.key().1)?.is_none_or(|found| found < stored) {
                         vacant.insert(stored);
                         self.place(table);
                     }
@@ -175,8 +151,7 @@ impl Group {
     pub(crate) fn commit(&mut self) -> lsm_tree::Result<()> {
         for (key, stored) in self.merged.drain() {
             self.journal.put(key.0, &key.1, &stored);
-            self.rows.push((key.0 as usize, Bytes::copy_from_slice(&key.1), Some(stored.clone())));
-            self.known.insert(key, stored);
+            self.rows.push((key.0 as usize, Bytes::copy_from_slice(&key.1), Some(stored)));
         }
         (0..self.runs.len()).for_each(|place| self.put_run(place));
         if self.journal.is_empty() {

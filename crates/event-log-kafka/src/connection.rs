@@ -88,6 +88,8 @@ fn secure(settings: &mut ClientConfig, config: &Config) -> Result<(), Error> {
             ("ssl.key.location", &security.key_file),
         ];
         for (key, file) in files.into_iter().filter(|(_, file)| !file.as_os_str().is_empty()) {
+            // The library would say so as well, but not that trying again is of no use.
+            fs::File::open(file).map_err(|error| Error::Fatal(format!("{key} {}: {error}", file.display())))?;
             settings.set(key, file.display().to_string());
         }
     }

@@ -5,25 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use plaza_event_log::{EventLog, Record, Topic, TopicPartition};
+use plaza_event_log::{EventLog, Record, TopicPartition};
 use plaza_event_log_kafka::{Config as Kafka, KafkaLog, TopicSpec, admin};
 use plaza_processor::Envelope;
 use plaza_scylla_kit::{Config as Cql, Session};
-use plaza_topics::{ACCOUNTS, CHAT, EDGES, GRAPH, INBOX, MOMENTS, NOTICES, TIMELINE};
+use plaza_topics::{APPLIED, HEARD};
 use prost::Message as _;
 
 use crate::deployment::PARTITIONS;
 
-/// Topics whose records are applied, each with the topic in which poison is parked.
-const PROCESSED: [(Topic, Topic); 5] = [
-    (GRAPH, Topic("graph.dead")),
-    (CHAT, Topic("chat.dead")),
-    (INBOX, Topic("inbox.dead")),
-    (MOMENTS, Topic("moments.dead")),
-    (TIMELINE, Topic("timeline.dead")),
-];
-/// Topics that are only listened to.
-const HEARD: [Topic; 3] = [ACCOUNTS, EDGES, NOTICES];
 /// Services that keep checkpoints.
 const PROCESSORS: [&str; 3] = ["chat", "graph", "moments"];
 const KEYSPACES: [&str; 5] = ["accounts", "graph", "chat", "moments", "plaza"];
@@ -40,8 +30,7 @@ impl Servers {
         let kafka = Kafka { brokers: kafka.to_owned(), prefix: format!("{prefix}."), ..Kafka::default() };
         let nodes = cql.iter().map(SocketAddr::to_string).collect();
         let cql = Cql { nodes, keyspace_prefix: format!("{prefix}_"), ..Cql::default() };
-        let all = PROCESSED.into_iter().flat_map(|(topic, dead)| [topic, dead]).chain(HEARD);
-        let topics = all.map(|topic| TopicSpec { topic, partitions: PARTITIONS, generation: 1 }).collect();
+        let topics = plaza_topics::all().map(|topic| TopicSpec { topic, partitions: PARTITIONS, generation: 1 }).collect();
         Self { kafka, cql, topics }
     }
 
@@ -52,7 +41,7 @@ impl Servers {
         let envelope = Envelope { rules: 1, payload: garbage.clone(), ..Envelope::default() };
         let poison = [garbage, envelope.encode_to_vec().into(), Bytes::new()];
         let log = self.log().await?;
-        for topic in PROCESSED.into_iter().map(|(topic, _)| topic).chain(HEARD) {
+        for topic in APPLIED.into_iter().map(|(topic, _)| topic).chain(HEARD) {
             for partition in 0..PARTITIONS {
                 for value in poison.clone() {
                     log.append(TopicPartition { topic, partition }, Record { value, ..Record::default() }).await?;
@@ -60,14 +49,14 @@ impl Servers {
             }
         }
         log.close().await;
-        Ok(PROCESSED.len() * PARTITIONS as usize * poison.len())
+        Ok(APPLIED.len() * PARTITIONS as usize * poison.len())
     }
 
     /// How many records are parked.
     pub(crate) async fn parked(&self) -> anyhow::Result<usize> {
         let log = self.log().await?;
         let mut parked = 0;
-        for (_, topic) in PROCESSED {
+        for (_, topic) in APPLIED {
             for partition in 0..PARTITIONS {
                 parked += log.end(TopicPartition { topic, partition }).await?;
             }

@@ -8,8 +8,8 @@
 //!   is no longer used is dropped by a step of the release after the one that stopped using it.
 //! - The overlay of a service holds what only ScyllaDB knows. It is applied there after the steps, again whenever its text changes; nothing may
 //!   depend on it but speed.
-//! - `{prefix}plaza` itself is created without a lock. On Apache Cassandra two nodes may then create the same table twice, so the very first
-//!   `plaza migrate` of a deployment must be alone; from then on they may be as many as like.
+//! - `{prefix}plaza` itself is created without a lock. On Apache Cassandra two nodes may then create the same table, each with an id of its own,
+//!   and never agree; so there its tables are created with ids that follow from their names.
 
 use std::time::Duration;
 
@@ -89,7 +89,12 @@ pub async fn migrate(session: &Session, services: &[Migrations], owner: &str) ->
     let shared = deployment::keyspace(session);
     create_keyspace(&shared).await?;
     for statement in statements(include_str!("migrations/bootstrap.cql")) {
-        session.change_tables(&shared.fill(&statement)).await?;
+        let statement = shared.fill(&statement);
+        let identified = match session.server() {
+            Server::Cassandra => format!("{statement} WITH id = '{}'", identity(&statement)),
+            Server::Scylla => statement,
+        };
+        session.change_tables(&identified).await?;
     }
     let lock = Lock::take(&shared, owner).await?;
     let mut done = Ok(());
@@ -150,6 +155,15 @@ async fn one(session: &Session, shared: &Keyspace, migrations: &Migrations, lock
         record_overlay(shared, migrations.service, &overlay).await?;
     }
     Ok(())
+}
+
+/// The id of the table that a statement creates, from its name.
+fn identity(statement: &str) -> String {
+    let name = statement.split_once('(').map_or(statement, |(name, _)| name).trim_end();
+    // Version 8: as its maker likes (RFC 9562).
+    let id = xxhash_rust::xxh3::xxh3_128(name.as_bytes()) & !(0xf << 76) & !(0b11 << 62) | 8 << 76 | 0b10 << 62;
+    let hex = format!("{id:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// Replicated in one datacenter if one is named, else in whichever there are.
@@ -296,6 +310,15 @@ mod tests {
         let cql = "-- a; comment;\nCREATE TABLE a (\n  -- inner;\n  b int\n);\n\nCREATE TABLE c;\n";
         assert_eq!(statements(cql), ["CREATE TABLE a (\n  b int\n)", "CREATE TABLE c"]);
         assert_eq!(statements("ALTER TABLE a"), ["ALTER TABLE a"]);
+    }
+
+    #[test]
+    fn an_id_follows_from_a_name_alone() {
+        let id = identity("CREATE TABLE IF NOT EXISTS a.locks (\n  name text PRIMARY KEY\n)");
+        assert_eq!(id, identity("CREATE TABLE IF NOT EXISTS a.locks (name text PRIMARY KEY, owner text)"));
+        assert_ne!(id, identity("CREATE TABLE IF NOT EXISTS b.locks (name text PRIMARY KEY)"));
+        assert_eq!((id.len(), &id[14..15], id.matches('-').count()), (36, "8", 4), "{id}");
+        assert!("89ab".contains(&id[19..20]), "{id}");
     }
 
     #[test]

@@ -55,6 +55,28 @@ async fn tables_are_migrated_once_and_checked() {
 }
 
 #[tokio::test]
+async fn several_may_be_the_first() {
+    let Some(lease) = open().await else { return };
+    for round in 0..3 {
+        let config = Config { keyspace_prefix: format!("{}first{round}_", lease.config.keyspace_prefix), ..lease.config.clone() };
+        // Each has connections of its own, and with several nodes begins where it likes.
+        let sessions = join_all((0..4).map(|_| Session::connect(&config))).await;
+        let sessions: Vec<_> = sessions.into_iter().map(|session| session.expect("connected")).collect();
+        let runs = sessions.iter().zip(["a", "b", "c", "d"]).map(|(session, owner)| migrate(session, NEW, owner));
+        for run in join_all(runs).await {
+            run.expect("nothing was there, and all make the same");
+        }
+        for session in &sessions {
+            check(session, NEW).await.expect("migrated");
+        }
+        for service in ["plaza", "kit"] {
+            let keyspace = sessions[0].keyspace(service);
+            sessions[0].change_tables(&keyspace.fill("DROP KEYSPACE {keyspace}")).await.expect("dropped");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_lock_holds_others_back_until_its_owner_is_gone() {
     let Some(lease) = open().await else { return };
     let (session, shared) = (&lease.session, lease.session.keyspace("plaza"));

@@ -40,5 +40,18 @@ pub const TIMELINE: Topic = Topic("timeline");
 /// What was done to posts, keyed by author; payload [`moments::Act`].
 pub const NOTICES: Topic = Topic("notices");
 
+/// Topics whose records a processor applies, each with the topic in which it parks what cannot be decided.
+pub const APPLIED: [(Topic, Topic); 5] = [
+    (GRAPH, Topic("graph.dead")),
+    (CHAT, Topic("chat.dead")),
+    (INBOX, Topic("inbox.dead")),
+    (MOMENTS, Topic("moments.dead")),
+    (TIMELINE, Topic("timeline.dead")),
+];
+/// Topics that are only read.
+pub const HEARD: [Topic; 3] = [ACCOUNTS, EDGES, NOTICES];
+
 /// All of them.
-pub const ALL: [Topic; 8] = [ACCOUNTS, GRAPH, EDGES, CHAT, INBOX, MOMENTS, TIMELINE, NOTICES];
+pub fn all() -> impl Iterator<Item = Topic> {
+    APPLIED.into_iter().flat_map(|(topic, parked)| [topic, parked]).chain(HEARD)
+}

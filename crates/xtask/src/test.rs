@@ -21,7 +21,7 @@ const STEPS: [Step; 9] = [
     ("check", |root, _| check::run(root)),
     ("proto", |root, _| proto::run(root)),
     ("lint", |root, _| {
-        let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--features", features(root)?, "--", "--deny", "warnings"];
         command::run(root, "cargo", &arguments, &[])
     }),
     ("docs", |root, _| {
@@ -31,12 +31,17 @@ const STEPS: [Step; 9] = [
     (TESTS, |root, external| {
         let variables = external.ready()?;
         let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        command::run(root, "cargo", &["test", "--workspace"], &variables)
+        command::run(root, "cargo", &["test", "--workspace", "--features", features(root)?], &variables)
     }),
     (FAULTS, |root, external| {
         let variables = external.ready()?;
         if external.has_both() {
-            command::run(root, "cargo", &["build", "--quiet", "--package", "plaza", "--package", "plaza-faults"], &[])?;
+            command::run(
+                root,
+                "cargo",
+                &["build", "--quiet", "--package", "plaza", "--package", "plaza-faults", "--features", features(root)?],
+                &[],
+            )?;
             faults::suite(root, "debug", true, &[], &variables)?;
         } else {
             let skipped = "the fault suite takes Kafka and Cassandra";
@@ -51,6 +56,18 @@ const STEPS: [Step; 9] = [
         command::run(root, "cargo", &arguments, &[])
     }),
 ];
+
+/// What a deployment may be built with: encrypted connections to Kafka, whose OpenSSL takes perl with its modules, and make.
+fn features(root: &Path) -> anyhow::Result<&'static str> {
+    let has = |program: &str, arguments: &[&str]| command::output(root, program, arguments).is_some();
+    if has("perl", &["-MIPC::Cmd", "-MFindBin", "-e", "1"]) && has("make", &["--version"]) {
+        return Ok("plaza/kafka-tls");
+    }
+    let skipped = "encrypted connections to Kafka take perl and make";
+    anyhow::ensure!(std::env::var("PLAZA_TEST_EXTERNAL").as_deref() != Ok("require"), skipped);
+    println!("SKIP {skipped}");
+    Ok("")
+}
 
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let steps: Vec<_> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))).collect();

@@ -3,7 +3,7 @@
 //! the author and of the viewer's own friends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use plaza_checker::Violation;
 use plaza_client::moments;
+use plaza_proto::graph::v1 as graph;
 use plaza_types::limits::PAGE_MAX;
 use tokio::time::Instant;
 
@@ -39,15 +40,20 @@ pub(super) struct Seen {
 /// Reads the timelines of some viewers and judges them.
 pub(super) async fn check(world: &World, stop: &AtomicBool) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
-    let moments = std::mem::take(&mut *world.moments.lock());
+    let mut moments = std::mem::take(&mut *world.moments.lock());
     if moments.posts.is_empty() {
         return Ok(seen);
     }
+    let numbers: HashMap<&str, usize> = world.people.iter().zip(0..).map(|(member, number)| (&*member.identity.user_id, number)).collect();
     let step = (world.people.len() / VIEWERS).max(1);
     for viewer in (0..world.people.len()).step_by(step) {
         if stop.load(Ordering::Relaxed) {
             bail!("stopped while timelines were checked");
         }
+        // Runs before this one may have made friends of people who were none.
+        let contacts = contacts(world, viewer).await?;
+        let others = contacts.iter().filter_map(|user_id| numbers.get(&**user_id)).filter(|other| !world.are_friends(viewer, **other));
+        moments.changed.extend(others.map(|other| (viewer.min(*other) as u32, viewer.max(*other) as u32)));
         let rules = Rules { world, moments: &moments, viewer };
         let until = Instant::now() + SOON;
         let (judgements, found) = loop {
@@ -65,10 +71,28 @@ pub(super) async fn check(world: &World, stop: &AtomicBool) -> anyhow::Result<Se
     Ok(seen)
 }
 
+/// The user ids of a viewer's contacts.
+async fn contacts(world: &World, viewer: usize) -> anyhow::Result<Vec<String>> {
+    let identity = &world.people[viewer].identity;
+    identity.refresh(&world.api).await?;
+    let (mut contacts, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let page = again(|| {
+            let asked = graph::ListContactsRequest { page_size: PAGE_MAX, page_token: page_token.clone() };
+            async { world.api.graph().list_contacts(identity.request(asked)).await }
+        });
+        let page = page.await.context("listing contacts")?;
+        contacts.extend(page.contacts.into_iter().map(|contact| contact.user_id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(contacts);
+        }
+    }
+}
+
 /// The posts of this run on a viewer's timeline, in the order shown.
 async fn timeline(world: &World, viewer: usize) -> anyhow::Result<Vec<(usize, moments::Post)>> {
     let identity = &world.people[viewer].identity;
-    identity.refresh(&world.api).await?;
     let (mut posts, mut page_token) = (Vec::new(), String::new());
     loop {
         let page = again(|| {

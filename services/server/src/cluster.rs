@@ -8,7 +8,7 @@ use plaza_rpc::PageTokens;
 use plaza_runtime::Rng;
 use plaza_scylla_kit::{Deployment, Migrations, Session, deployment};
 
-use crate::{TOPICS, config::Config};
+use crate::config::Config;
 
 /// The tables of every service.
 const MIGRATIONS: [Migrations; 4] =
@@ -76,7 +76,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let owner = format!("{}-{:016x}", std::process::id(), Rng::system().next_u64());
     plaza_scylla_kit::migrate(&session, &MIGRATIONS, &owner).await.context("cannot migrate the tables")?;
     let deployment = Deployment::open(&session).await?;
-    for topic in TOPICS {
+    for topic in plaza_topics::all() {
         let wanted = deployment::Topic { generation: 1, partitions: config.cluster.partitions, settings: String::new() };
         deployment.put_topic(topic.0, &wanted).await?;
     }
@@ -88,7 +88,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 /// The topics as they were created.
 async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
     let mut specs = Vec::new();
-    for topic in TOPICS {
+    for topic in plaza_topics::all() {
         let recorded = deployment.topic(topic.0).await?;
         let Some(recorded) = recorded else { anyhow::bail!("topic {} was never created: run `plaza migrate`", topic.0) };
         let (generation, partitions) = (recorded.generation, recorded.partitions);

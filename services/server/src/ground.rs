@@ -8,7 +8,6 @@ use plaza_rpc::PageTokens;
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 
 use crate::{
-    TOPICS,
     cluster::{Cluster, until_answered},
     config::Config,
     secrets,
@@ -50,7 +49,7 @@ impl Ground {
             return Ok(Self { log: cluster.log.clone(), page_tokens: cluster.page_tokens.clone(), kind: Kind::Cluster(cluster) });
         }
         let db = open(config, &config.data_dir).await?;
-        let topics: Vec<_> = TOPICS.into_iter().map(|topic| (topic, config.embedded.partitions)).collect();
+        let topics: Vec<_> = plaza_topics::all().map(|topic| (topic, config.embedded.partitions)).collect();
         let clock = clock.clone();
         let log = EmbeddedLog::open(&db, &topics, move || clock.now_micros())?;
         let page_tokens = secrets::page_tokens(&db, rng).await?;

@@ -14,7 +14,6 @@ use std::{collections::HashMap, net::SocketAddr};
 use anyhow::Context;
 pub use cluster::migrate;
 use config::Config;
-use plaza_event_log::Topic;
 use plaza_processor::Replies;
 use plaza_proto::internal::v1::callback_service_server::CallbackServiceServer;
 use plaza_rpc::{
@@ -28,14 +27,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tonic::service::Routes;
 
 use self::{callbacks::Callbacks, ground::Ground};
-
-/// Every topic, and where records that cannot be decided are parked.
-const TOPICS: [Topic; 13] = {
-    let [accounts, graph, edges, chat, inbox, moments, timeline, notices] = plaza_topics::ALL;
-    let dead = [Topic("graph.dead"), Topic("chat.dead"), Topic("inbox.dead"), Topic("moments.dead"), Topic("timeline.dead")];
-    let [graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead] = dead;
-    [accounts, graph, edges, chat, inbox, moments, timeline, notices, graph_dead, chat_dead, inbox_dead, moments_dead, timeline_dead]
-};
 
 /// Connections that wait to be accepted. All clients of a gateway come back at once when it was away: those beyond are dropped by the kernel, and
 /// try again a second later, and then three. The kernel takes its own limit if that is lower (`net.core.somaxconn`, 4,096 by default).

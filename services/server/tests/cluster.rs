@@ -5,7 +5,6 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use plaza_client::{Endpoint, LiveEvent, To, chat::entry::Event, text};
-use plaza_event_log::Topic;
 use plaza_event_log_kafka::{Config as Kafka, TopicSpec, admin};
 use plaza_scylla_kit::{Config as Cql, Session};
 use plaza_testkit::{
@@ -135,9 +134,7 @@ async fn remove(kafka: &str, cql: &str, prefix: &str) -> anyhow::Result<()> {
     for service in ["accounts", "graph", "chat", "moments", "plaza"] {
         session.change_tables(&format!("DROP KEYSPACE IF EXISTS {}", session.keyspace(service).name())).await?;
     }
-    let dead = ["graph.dead", "chat.dead", "inbox.dead", "moments.dead", "timeline.dead"].map(Topic);
-    let topics = plaza_topics::ALL.into_iter().chain(dead);
-    let topics: Vec<_> = topics.map(|topic| TopicSpec { topic, partitions: PARTITIONS, generation: 1 }).collect();
+    let topics: Vec<_> = plaza_topics::all().map(|topic| TopicSpec { topic, partitions: PARTITIONS, generation: 1 }).collect();
     let kafka = Kafka { brokers: kafka.to_owned(), prefix: format!("{prefix}."), ..Kafka::default() };
     Ok(admin::delete(&kafka, &topics).await?)
 }

@@ -8,4 +8,6 @@ mod producing;
 mod proxy;
 mod reading;
 mod security;
+#[cfg(feature = "tls")]
+mod tls;
 mod topics;

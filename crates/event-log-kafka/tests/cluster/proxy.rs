@@ -1,4 +1,4 @@
-//! A way to the brokers that can be cut. Each broker gets an address of the proxy's own, and whatever a broker says of addresses is rewritten
+//! A way to the brokers that can be cut, and on which they speak TLS. Each broker gets an address of the proxy's own, and whatever a broker says of addresses is rewritten
 //! to these, so that a client that begins here stays here.
 
 use std::{
@@ -7,11 +7,12 @@ use std::{
 };
 
 use tokio::{
-    io::{self, AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    io::{self, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// As long as it lives.
 pub(crate) struct Proxy {
@@ -33,6 +34,16 @@ type Rewrite = (Vec<u8>, Vec<u8>);
 impl Proxy {
     /// In front of these brokers, `host:port` separated by commas, whose hosts are addresses and are what the brokers call themselves.
     pub(crate) async fn start(brokers: &str) -> Self {
+        Self::before(brokers, None).await
+    }
+
+    /// In front of these brokers, encrypted on the side of the clients.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn encrypted(brokers: &str, acceptor: TlsAcceptor) -> Self {
+        Self::before(brokers, Some(acceptor)).await
+    }
+
+    async fn before(brokers: &str, acceptor: Option<TlsAcceptor>) -> Self {
         let brokers: Vec<SocketAddr> = brokers.split(',').map(|broker| broker.trim().parse().expect("an address")).collect();
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
         for _ in &brokers {
@@ -51,7 +62,7 @@ impl Proxy {
         let state = Arc::new(watch::Sender::new(State { cuts: 0, is_blocked: false }));
         let mut tasks = JoinSet::new();
         for (listener, broker) in listeners.into_iter().zip(brokers) {
-            tasks.spawn(accept(listener, broker, Arc::clone(&state), Arc::clone(&rewrites)));
+            tasks.spawn(accept(listener, broker, acceptor.clone(), Arc::clone(&state), Arc::clone(&rewrites)));
         }
         Self { addresses, state, _tasks: tasks }
     }
@@ -72,7 +83,13 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, broker: SocketAddr, state: Arc<watch::Sender<State>>, rewrites: Arc<[Rewrite]>) {
+async fn accept(
+    listener: TcpListener,
+    broker: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    state: Arc<watch::Sender<State>>,
+    rewrites: Arc<[Rewrite]>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let mut state = state.subscribe();
@@ -80,21 +97,27 @@ async fn accept(listener: TcpListener, broker: SocketAddr, state: Arc<watch::Sen
         if began.is_blocked {
             continue;
         }
-        let rewrites = Arc::clone(&rewrites);
+        let (rewrites, acceptor) = (Arc::clone(&rewrites), acceptor.clone());
+        let joined = async move {
+            client.set_nodelay(true)?;
+            match acceptor {
+                Some(acceptor) => join(acceptor.accept(client).await?, broker, &rewrites).await,
+                None => join(client, broker, &rewrites).await,
+            }
+        };
         connections.spawn(async move {
             tokio::select! {
                 _ = state.wait_for(|state| *state != began) => {}
-                _ = join(client, broker, &rewrites) => {}
+                _ = joined => {}
             }
         });
     }
 }
 
-async fn join(client: TcpStream, broker: SocketAddr, rewrites: &[Rewrite]) -> io::Result<()> {
+async fn join(client: impl AsyncRead + AsyncWrite, broker: SocketAddr, rewrites: &[Rewrite]) -> io::Result<()> {
     let broker = TcpStream::connect(broker).await?;
-    client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
-    let ((mut asking, told), (answering, mut asked)) = (client.into_split(), broker.into_split());
+    let ((mut asking, told), (answering, mut asked)) = (io::split(client), broker.into_split());
     tokio::select! {
         ended = io::copy(&mut asking, &mut asked) => ended.map(|_| ()),
         ended = answer(answering, told, rewrites) => ended,
@@ -102,7 +125,7 @@ async fn join(client: TcpStream, broker: SocketAddr, rewrites: &[Rewrite]) -> io
 }
 
 /// Passes answers on, each whole: a length and as many bytes.
-async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rewrites: &[Rewrite]) -> io::Result<()> {
+async fn answer(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, rewrites: &[Rewrite]) -> io::Result<()> {
     loop {
         let length = from.read_u32().await?;
         let mut answer = vec![0; length as usize];
@@ -116,5 +139,6 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rewrites: &[Rew
         }
         to.write_u32(length).await?;
         to.write_all(&answer).await?;
+        to.flush().await?;
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn command(server: &Server, shape: &Shape, jars: &Path, tools: &Tools
         let output = java(jars, tools)
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"])
             .arg(&file)
+            .args(["--add-scram", &format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]")])
             .stdin(Stdio::null())
             .output()
             .context("starting java")?;

@@ -149,7 +149,7 @@ impl World {
         let db = Db::open(folder.path(), Options::default()).expect("a store");
         let clock = Clock::manual(NOON);
         let log_clock = clock.clone();
-        let topics: Vec<(Topic, u32)> = plaza_topics::ALL.map(|topic| (topic, PARTITIONS)).to_vec();
+        let topics: Vec<(Topic, u32)> = plaza_topics::all().map(|topic| (topic, PARTITIONS)).collect();
         let inner = EmbeddedLog::open(&db, &topics, move || log_clock.now_micros()).expect("a log");
         let (stuck, is_stuck) = watch::channel(false);
         let log: Arc<dyn EventLog> = Arc::new(StuckLog { inner, stuck: is_stuck });

@@ -55,7 +55,7 @@ impl Services {
         let db = Db::open(folder.path(), Options::default())?;
         let (clock, rng) = (Clock::manual(START), Rng::seeded(START));
         let log_clock = clock.clone();
-        let topics: Vec<(Topic, u32)> = plaza_topics::ALL.map(|topic| (topic, PARTITIONS)).to_vec();
+        let topics: Vec<(Topic, u32)> = plaza_topics::all().map(|topic| (topic, PARTITIONS)).collect();
         let log = EmbeddedLog::open(&db, &topics, move || log_clock.now_micros())?;
         let (replies, supervisor, page_tokens) = (Replies::new(7), Supervisor::new(), PageTokens::new([3; 32]));
         let hints = Hints::default();

@@ -42,6 +42,8 @@ const MEMBERS_C: usize = 100;
 const EVERY_C: Duration = Duration::from_millis(50);
 const MESSAGES_C: usize = 400;
 const SETTLE_D: Duration = Duration::from_secs(60);
+/// Between two tests: what a server still does for one of them is no part of the next.
+const REST: Duration = Duration::from_secs(15);
 const MISSING: Duration = Duration::from_secs(30);
 
 /// A live stream and its person.
@@ -119,7 +121,13 @@ impl Live {
 pub async fn run(target: &Target, ready: &Ready, tests: &[Peers], pids: &[u32], stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
     let api = Api::new(target, 2)?;
     let mut figures = BTreeMap::new();
-    for test in tests {
+    for (test, place) in tests.iter().zip(0..) {
+        if place > 0 {
+            tokio::select! {
+                () = tokio::time::sleep(REST) => {}
+                () = stop.stopped() => {}
+            }
+        }
         ensure!(!stop.asked.load(std::sync::atomic::Ordering::Relaxed), "stopped between the tests");
         let world = World { target, ready, api: &api, pids };
         let found = match test {

@@ -203,7 +203,12 @@ impl Session {
     pub async fn change_tables(&self, cql: &str) -> Result<(), Error> {
         let mut statement = Statement::new(cql);
         statement.set_request_timeout(Some(DDL_TIMEOUT));
-        self.run(Kind::Tables, |inner| async move { inner.driver.query_unpaged(statement, ()).await }).await.map(drop)
+        let changed = self.run(Kind::Tables, |inner| async move {
+            inner.driver.query_unpaged(statement, ()).await?;
+            // Also when it was there already: the node that said so may know of it before others do, from somebody who makes the same.
+            Ok(inner.driver.await_schema_agreement().await?)
+        });
+        changed.await.map(drop)
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -108,6 +108,10 @@ impl Maintenance {
                 let state = self.state.lock();
                 state.stopping || state.waiting_bytes > HURRY_BYTES
             })?;
+            // A merge under way that takes its time is not waited for while files pile up.
+            if table.overlapping_files() > HURRY_FILES {
+                self.tables.merge_in_hurry.store(true, Ordering::Relaxed);
+            }
             self.complete.remove_before(|| self.tables.first_unflushed())?;
             let mut state = self.state.lock();
             state.waiting_bytes -= bytes;

@@ -141,8 +141,8 @@ impl Member {
                 match answer.await {
                     Ok(answer) => sent.acked.push(answer.sequence),
                     Err(Error::Unavailable(_)) => {}
-                    // Out for the moment.
-                    Err(error) if error.reason() == "NOT_A_MEMBER" => {}
+                    // Out for the moment; or so soon after coming in that their own inbox does not know yet that they ever were.
+                    Err(error) if ["NOT_A_MEMBER", "NOT_FOUND"].contains(&error.reason()) => {}
                     Err(error) => return Err(error).context("a send to the group was refused"),
                 }
             }

@@ -1,5 +1,5 @@
-//! A way to the brokers that can be cut, and on which they speak TLS. Each broker gets an address of the proxy's own, and whatever a broker says of addresses is rewritten
-//! to these, so that a client that begins here stays here.
+//! A way to the brokers that can be cut, and on which they speak TLS. Each broker gets an address of the proxy's own, and whatever a broker
+//! says of addresses is rewritten to these, so that a client that begins here stays here.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

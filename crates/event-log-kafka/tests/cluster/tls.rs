@@ -59,7 +59,7 @@ async fn only_a_broker_that_is_vouched_for_is_spoken_to() {
     let vouched = file("ours.pem", ours.cert.pem());
     let proxy = Proxy::encrypted(&brokers, acceptor(&ours)).await;
     cluster.config.brokers = proxy.brokers();
-    (cluster.config.security.tls, cluster.config.security.ca_file) = (true, vouched.clone());
+    (cluster.config.security.tls, cluster.config.security.ca_file) = (true, vouched);
     assert_eq!(append(&cluster).await, 1);
 
     // The password is proven there, and never said.

@@ -121,7 +121,7 @@ struct Member {
 
 impl Member {
     async fn talk(self, mut rng: StdRng, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
-        let (mut sends, mut pace) = (Vec::new(), Pace::new(self.pace));
+        let (mut sends, mut pace, mut known) = (Vec::new(), Pace::new(self.pace), false);
         while !stop.load(Ordering::Relaxed) {
             pace.due().await;
             let words = format!("to all {}/{}", self.user, rng.random::<u64>());
@@ -141,8 +141,10 @@ impl Member {
                 match answer.await {
                     Ok(answer) => sent.acked.push(answer.sequence),
                     Err(Error::Unavailable(_)) => {}
-                    // Out for the moment; or so soon after coming in that their own inbox does not know yet that they ever were.
-                    Err(error) if ["NOT_A_MEMBER", "NOT_FOUND"].contains(&error.reason()) => {}
+                    // Out for the moment.
+                    Err(error) if error.reason() == "NOT_A_MEMBER" => known = true,
+                    // So soon after coming in that their own inbox does not know yet that they ever were.
+                    Err(error) if error.reason() == "NOT_FOUND" && !known && self.user != OWNER => {}
                     Err(error) => return Err(error).context("a send to the group was refused"),
                 }
             }

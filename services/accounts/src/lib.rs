@@ -25,7 +25,7 @@ pub use store::{
     scylla::{MIGRATIONS, Scylla},
 };
 
-use crate::{api::Api, events::Publisher, metrics::Metrics, passwords::Passwords, service::Accounts, store::Store, tokens::Issuer};
+use crate::{api::Api, metrics::Metrics, passwords::Passwords, service::Accounts, store::Store, tokens::Issuer};
 
 /// Settings of the service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +76,8 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let metrics = Metrics::new();
     let keys = store.keys(Issuer::new_keys(&rng)?).await?;
     store.durable().await?;
-    let events = Publisher::new(store.clone(), log, clock.clone(), metrics.clone());
-    events.clone().sweep(&supervisor);
+    let (events, sweep) = events::publisher(store.clone(), log, clock.clone(), metrics.clone());
+    sweep.start(&supervisor);
     let accounts = Accounts {
         store,
         events,

@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 8;
 
 pub(crate) struct Accounts {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) events: Publisher,
+    pub(crate) events: Arc<Publisher>,
     pub(crate) graph: Peer,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
@@ -126,7 +126,7 @@ mod tests {
     use plaza_types::{ClientId, Reason};
 
     use super::*;
-    use crate::{domain::rules, passwords, store::embedded::Embedded};
+    use crate::{domain::rules, events, passwords, store::embedded::Embedded};
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -136,7 +136,7 @@ mod tests {
         let (clock, rng, metrics) = (Clock::manual(1_800_000_000_000_000), Rng::seeded(1), Metrics::new());
         let cheap = passwords::Config { memory_kib: 32, passes: 1, ..passwords::Config::default() };
         Accounts {
-            events: Publisher::new(store.clone(), log, clock.clone(), metrics.clone()),
+            events: events::publisher(store.clone(), log, clock.clone(), metrics.clone()).0,
             store,
             graph: Peer::slot(),
             passwords: Passwords::new(&cheap, rng.clone(), metrics.clone()).expect("good cost"),

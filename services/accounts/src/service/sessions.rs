@@ -181,8 +181,10 @@ impl Accounts {
                 change.events.push(self.event(user.id, now, What::ProfileChanged));
             }
             if self.commit(&change).await? {
-                self.published(&change, attempt).await?;
-                return self.session(user, &token, now);
+                // Signed while the disk writes.
+                let (published, session) = tokio::join!(self.published(&change, attempt), async { self.session(user, &token, now) });
+                published?;
+                return session;
             }
             user = self.user(verified.id).await?;
         }

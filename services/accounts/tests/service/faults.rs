@@ -99,7 +99,16 @@ async fn story(seed: u64) {
     for gone in [&session, &second, &third] {
         assert!(revoked.contains(&gone.device_id), "{revoked:?}");
     }
-    assert_eq!(failing.pending_of(user_id(&session)).await.expect("read"), []);
+    noted(&*failing, &session).await;
+}
+
+/// Waits until all events of a user are noted as appended.
+async fn noted(store: &dyn Store, session: &proto::Session) {
+    let none_pending = || async {
+        let pending = store.pending_of(user_id(session)).await.expect("read");
+        if pending.is_empty() { Ok(()) } else { Err(pending) }
+    };
+    wait_for("the events are noted as appended", Duration::from_secs(20), none_pending).await.expect("noted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +159,5 @@ async fn an_event_left_between_its_row_and_the_log_is_appended_by_the_next_proce
     };
     wait_for("the revocation is in the log", Duration::from_secs(20), appended).await.expect("appended");
     let store = Embedded::open(&world.db).expect("keyspaces");
-    let noted =
-        || async { if store.pending_of(user_id(&session)).await.expect("read").is_empty() { Ok(()) } else { Err("still pending") } };
-    wait_for("the event is noted as appended", Duration::from_secs(20), noted).await.expect("noted");
+    noted(&store, &session).await;
 }

@@ -145,7 +145,7 @@ impl World {
         self.update_settings(caller, hidden, &["findable_by_handle"]).await.expect("hidden");
     }
 
-    /// What the log says of a user.
+    /// What the log says of a user, each event once: some come again.
     pub(crate) async fn events(&self, session: &proto::Session) -> Vec<account::Event> {
         let user = user_id(session).to_key();
         let partition = plaza_types::partition::of(&user, self.log.partitions(ACCOUNTS));
@@ -158,7 +158,9 @@ impl World {
                 next = stored.offset + 1;
                 let event = account::Event::decode(stored.record.value).expect("an event");
                 assert_eq!(stored.record.key, event.user);
-                events.push(event);
+                if !events.contains(&event) {
+                    events.push(event);
+                }
             }
         }
         events.retain(|event| event.user == user);

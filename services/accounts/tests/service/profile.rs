@@ -38,6 +38,7 @@ async fn a_profile_changes_by_its_mask() {
     assert_eq!(me(&world, &session).await, user);
     assert_eq!(world.profile_changes(&session).await, 1);
 
+    world.advance(1);
     let clear =
         proto::UpdateProfileRequest { display_name: "ignored".to_owned(), update_mask: mask(&["region", "bio"]), ..Default::default() };
     let cleared = update(&world, &session, clear.clone()).await.expect("cleared");

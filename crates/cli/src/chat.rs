@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, io::BufRead};
 
+use futures::future::OptionFuture;
 use plaza_client::{Account, Error, LiveEvent, To, chat, chat::content::Kind, chat::entry::Event, text};
 use tokio::sync::mpsc;
 
@@ -49,17 +50,23 @@ pub(crate) async fn talk(account: &Account, name: &str) -> anyhow::Result<()> {
         }
     });
     println!("talking with {name}; a line is a message, Ctrl-D ends");
+    // One at a time, so that they come in order; what others say is shown meanwhile.
+    let mut sending = None;
     loop {
         tokio::select! {
-            line = typed.recv() => match line {
+            line = typed.recv(), if sending.is_none() => match line {
                 None => return Ok(()),
                 Some(line) if line.trim().is_empty() => {}
-                Some(line) => match sender.send(to.clone(), text(line)).await {
+                Some(line) => sending = Some(Box::pin(sender.send(to.clone(), text(line)))),
+            },
+            Some(answer) = OptionFuture::from(sending.as_mut()) => {
+                sending = None;
+                match answer {
                     Ok(_) => {}
                     Err(Error::Refused { reason, message, .. }) => println!("not sent: {message} ({reason})"),
                     Err(error) => return Err(error.into()),
-                },
-            },
+                }
+            }
             event = live.next() => match event {
                 None => return Ok(()),
                 Some(Ok(LiveEvent::Welcome { .. })) => {}

@@ -18,7 +18,7 @@ struct Arguments {
     /// Address of the server.
     #[arg(long, default_value = "http://127.0.0.1:7700", global = true)]
     server: String,
-    /// Which of the profiles on this machine to use: two of them are two people.
+    /// Which of the profiles on this machine to use: each is a device of somebody.
     #[arg(long = "as", default_value = "me", global = true, value_name = "PROFILE")]
     profile: String,
     #[command(subcommand)]
@@ -96,12 +96,12 @@ async fn main() -> anyhow::Result<()> {
         Command::Register { handle, name } => {
             let password = profile::password()?;
             let account = Account::register(&endpoint, &handle, &password, name.as_deref().unwrap_or(&handle), &device).await?;
-            profile.save(&account).await?;
+            profile.save(account).await?;
             println!("{handle} is registered and signed in as profile '{}'", arguments.profile);
         }
         Command::Login { handle } => {
             let account = Account::login(&endpoint, &handle, &profile::password()?, &device).await?;
-            profile.save(&account).await?;
+            profile.save(account).await?;
             println!("{handle} is signed in as profile '{}'", arguments.profile);
         }
         Command::Logout => {

@@ -3,11 +3,12 @@
 use std::{
     env, fs,
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
-use plaza_client::{Account, Credentials, Endpoint};
+use plaza_client::{Account, Credentials, Endpoint, Keeper, Kept};
 use serde::{Deserialize, Serialize};
 
 /// One person on this machine.
@@ -17,7 +18,7 @@ pub(crate) struct Profile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Session {
     user_id: String,
     handle: String,
     device_id: String,
@@ -37,44 +38,83 @@ impl Profile {
         Ok(Self { name: name.to_owned(), path: base.join("plaza").join(format!("{name}.json")) })
     }
 
-    /// Goes on with the kept session, and keeps the refreshed one.
+    /// Goes on with the kept session. Commands that run at the same time share it.
     pub(crate) async fn resume(&self, endpoint: &Endpoint) -> anyhow::Result<Account> {
-        let text =
-            fs::read_to_string(&self.path).with_context(|| format!("profile '{}' is not signed in: register or login first", self.name))?;
-        let kept: Kept = serde_json::from_str(&text).with_context(|| format!("{} is damaged", self.path.display()))?;
-        let credentials =
-            Credentials { user_id: kept.user_id, handle: kept.handle, device_id: kept.device_id, refresh_token: kept.refresh_token };
-        let account = Account::resume(endpoint, &credentials).await?;
-        self.save(&account).await?;
-        Ok(account)
+        if !self.path.exists() {
+            bail!("profile '{}' is not signed in: register or login first", self.name);
+        }
+        Ok(Account::resume_kept(endpoint, Arc::new(File(self.path.clone()))).await?)
     }
 
-    /// Keeps an account's session.
-    pub(crate) async fn save(&self, account: &Account) -> anyhow::Result<()> {
-        let credentials = account.credentials().await;
-        let kept = Kept {
-            user_id: credentials.user_id,
-            handle: credentials.handle,
-            device_id: credentials.device_id,
-            refresh_token: credentials.refresh_token,
-        };
+    /// Keeps an account's session, in place of one that may be there.
+    pub(crate) async fn save(&self, account: Account) -> anyhow::Result<()> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // Written beside and renamed: a crash leaves the old session or the new one, never half of one.
-        let beside = self.path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&beside)?.write_all(serde_json::to_string_pretty(&kept)?.as_bytes())?;
-        fs::rename(&beside, &self.path)?;
+        File(self.path.clone()).write(&account.credentials().await)?;
         Ok(())
     }
 
     /// Forgets the session.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
         Ok(fs::remove_file(&self.path)?)
+    }
+}
+
+/// The file of a session. Beside it lies one that is locked by who refreshes.
+struct File(PathBuf);
+
+impl File {
+    fn read(&self) -> io::Result<Credentials> {
+        let damaged = |error| io::Error::other(format!("{} is damaged: {error}", self.0.display()));
+        let kept: Session = serde_json::from_str(&fs::read_to_string(&self.0)?).map_err(damaged)?;
+        let Session { user_id, handle, device_id, refresh_token } = kept;
+        Ok(Credentials { user_id, handle, device_id, refresh_token })
+    }
+
+    fn write(&self, credentials: &Credentials) -> io::Result<()> {
+        let Credentials { user_id, handle, device_id, refresh_token } = credentials.clone();
+        // Written beside and renamed: a crash leaves the old session or the new one, never half of one.
+        let beside = self.0.with_extension("new");
+        let mut file = opened(&beside)?;
+        file.set_len(0)?;
+        file.write_all(serde_json::to_string_pretty(&Session { user_id, handle, device_id, refresh_token })?.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.0)
+    }
+}
+
+/// For its owner only.
+fn opened(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+impl Keeper for File {
+    fn take(&self) -> io::Result<Box<dyn Kept>> {
+        let lock = opened(&self.0.with_extension("lock"))?;
+        lock.lock()?;
+        Ok(Box::new(Taken { credentials: self.read()?, file: Self(self.0.clone()), _lock: lock }))
+    }
+}
+
+struct Taken {
+    credentials: Credentials,
+    file: File,
+    /// Let go of when it is closed.
+    _lock: fs::File,
+}
+
+impl Kept for Taken {
+    fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    fn replace(&mut self, credentials: &Credentials) -> io::Result<()> {
+        self.file.write(credentials)
     }
 }
 
@@ -86,4 +126,43 @@ pub(crate) fn password() -> anyhow::Result<String> {
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(token: &str) -> Credentials {
+        Credentials { user_id: "u".into(), handle: "ada".into(), device_id: "d".into(), refresh_token: token.into() }
+    }
+
+    #[test]
+    fn a_session_is_in_the_hands_of_one_and_readable_by_its_owner_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ada.json");
+        File(path.clone()).write(&credentials("one")).expect("written");
+        let mut taken = File(path.clone()).take().expect("taken");
+        assert_eq!(taken.credentials().refresh_token, "one");
+        let other = std::thread::spawn({
+            let path = path.clone();
+            move || File(path).take().expect("taken").credentials().refresh_token.clone()
+        });
+        while !path.with_extension("lock").exists() {
+            std::thread::yield_now();
+        }
+        taken.replace(&credentials("two")).expect("written");
+        drop(taken);
+        assert_eq!(other.join().expect("no panic"), "two", "whoever waits reads what was written meanwhile");
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).expect("there").permissions()) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn half_a_session_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ada.json");
+        fs::write(&path, "{\"user_id\":").expect("written");
+        let error = File(path).take().err().expect("damaged").to_string();
+        assert!(error.contains("ada.json is damaged"), "{error}");
+    }
 }

@@ -1,6 +1,7 @@
 //! A signed-in device: its session, which refreshes itself, and calls that are safe to try again.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +20,11 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{Backoff, Endpoint, Error, Live, error::may_retry, new_id};
+use crate::{
+    Backoff, Endpoint, Error, Keeper, Live,
+    error::{expired, may_retry},
+    new_id,
+};
 
 /// What a device says of itself when it signs in.
 #[derive(Debug, Clone)]
@@ -76,6 +81,7 @@ struct Session {
 
 struct Shared {
     endpoint: Endpoint,
+    keeper: Option<Arc<dyn Keeper>>,
     session: Mutex<Session>,
 }
 
@@ -154,11 +160,38 @@ impl Account {
         Self::opened(endpoint, refreshed(endpoint, &credentials.refresh_token).await?)
     }
 
+    /// Goes on with what a keeper has, which gets the newest credentials with every refresh. Other processes may do the same at the same time.
+    ///
+    /// # Errors
+    /// [`Error::SignedOut`] when the device was signed out meanwhile; [`Error::Keeper`].
+    pub async fn resume_kept(endpoint: &Endpoint, keeper: Arc<dyn Keeper>) -> Result<Self, Error> {
+        let mut account = Self::opened(endpoint, refreshed_kept(endpoint, &keeper).await?)?;
+        account.set_keeper(keeper);
+        Ok(account)
+    }
+
+    /// Has the credentials kept, now and with every refresh. To be called before the account is cloned.
+    ///
+    /// # Errors
+    /// [`Error::Keeper`].
+    ///
+    /// # Panics
+    /// The account was cloned.
+    pub async fn kept_by(mut self, keeper: Arc<dyn Keeper>) -> Result<Self, Error> {
+        keep(&keeper, self.credentials().await).await?;
+        self.set_keeper(keeper);
+        Ok(self)
+    }
+
+    fn set_keeper(&mut self, keeper: Arc<dyn Keeper>) {
+        Arc::get_mut(&mut self.shared).expect("not cloned yet").keeper = Some(keeper);
+    }
+
     fn opened(endpoint: &Endpoint, session: Option<accounts::Session>) -> Result<Self, Error> {
-        let session = session.ok_or_else(|| Error::Unavailable("the server gave no session".into()))?;
+        let session = given(session)?;
         let user = session.user.clone().unwrap_or_default();
         let device_id = session.device_id.clone();
-        let shared = Shared { endpoint: endpoint.clone(), session: Mutex::new(Session::new(session)?) };
+        let shared = Shared { endpoint: endpoint.clone(), keeper: None, session: Mutex::new(Session::new(session)?) };
         Ok(Self { shared: Arc::new(shared), user, device_id })
     }
 
@@ -188,10 +221,14 @@ impl Account {
     /// Takes a session that a call such as `ChangePassword` answered with.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when its token cannot be sent.
+    /// [`Error::Unavailable`] when its token cannot be sent; [`Error::Keeper`].
     pub async fn adopt(&self, session: accounts::Session) -> Result<(), Error> {
-        *self.shared.session.lock().await = Session::new(session)?;
-        Ok(())
+        let mut current = self.shared.session.lock().await;
+        *current = Session::new(session)?;
+        match &self.shared.keeper {
+            Some(keeper) => keep(keeper, current.credentials.clone()).await,
+            None => Ok(()),
+        }
     }
 
     /// The access token to use now, refreshed when it is about to end.
@@ -205,12 +242,24 @@ impl Account {
     }
 
     async fn authorized(&self) -> Result<Authorized, Error> {
-        let mut session = self.shared.session.lock().await;
+        let Shared { endpoint, keeper, session } = &*self.shared;
+        let mut session = session.lock().await;
         if session.expires_at < SystemTime::now() + REFRESH_BEFORE {
-            let next = refreshed(&self.shared.endpoint, &session.credentials.refresh_token).await?;
-            *session = Session::new(next.ok_or_else(|| Error::Unavailable("the server gave no session".into()))?)?;
+            let next = match keeper {
+                Some(keeper) => refreshed_kept(endpoint, keeper).await?,
+                None => refreshed(endpoint, &session.credentials.refresh_token).await?,
+            };
+            *session = Session::new(given(next)?)?;
         }
-        Ok(Authorized { token: session.access_token.clone(), timeout: Some(self.shared.endpoint.timeout) })
+        Ok(Authorized { token: session.access_token.clone(), timeout: Some(endpoint.timeout) })
+    }
+
+    /// The server says that a token's time is over, whatever the clock here says: the next call refreshes it, unless another one did.
+    pub(crate) async fn expired(&self, refused: &Authorized) {
+        let mut session = self.shared.session.lock().await;
+        if session.access_token == refused.token {
+            session.expires_at = UNIX_EPOCH;
+        }
     }
 
     pub(crate) fn backoff(&self) -> Backoff {
@@ -240,20 +289,24 @@ impl Account {
         F: FnMut(Services) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
     {
-        let authorized = self.authorized().await?;
-        let mut services = Services::new(&self.shared.endpoint, authorized);
         let mut backoff = self.shared.endpoint.backoff();
         let until = tokio::time::Instant::now() + RETRY_FOR;
+        let mut renewed = false;
         loop {
-            let status = match call(services.clone()).await {
+            let authorized = self.authorized().await?;
+            let status = match call(Services::new(&self.shared.endpoint, authorized.clone())).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
             };
+            if expired(&status) && !renewed {
+                renewed = true;
+                self.expired(&authorized).await;
+                continue;
+            }
             if !may_retry(&status) || tokio::time::Instant::now() >= until {
                 return Err(status.into());
             }
             tokio::time::sleep(backoff.next_wait()).await;
-            services = Services::new(&self.shared.endpoint, self.authorized().await?);
         }
     }
 
@@ -361,17 +414,16 @@ impl Session {
         let access_token =
             format!("Bearer {}", session.access_token).parse().map_err(|_| Error::Unavailable("the access token is not text".into()))?;
         let expires = session.access_expires_at.unwrap_or_default();
+        let expires_at = UNIX_EPOCH + Duration::from_secs(u64::try_from(expires.seconds).unwrap_or_default());
+        Ok(Self { credentials: Credentials::of(session), access_token, expires_at })
+    }
+}
+
+impl Credentials {
+    fn of(session: accounts::Session) -> Self {
         let user = session.user.unwrap_or_default();
-        Ok(Self {
-            credentials: Credentials {
-                user_id: user.user_id,
-                handle: user.handle,
-                device_id: session.device_id,
-                refresh_token: session.refresh_token,
-            },
-            access_token,
-            expires_at: UNIX_EPOCH + Duration::from_secs(u64::try_from(expires.seconds).unwrap_or_default()),
-        })
+        let (device_id, refresh_token) = (session.device_id, session.refresh_token);
+        Self { user_id: user.user_id, handle: user.handle, device_id, refresh_token }
     }
 }
 
@@ -382,6 +434,33 @@ async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> Result<Option<ac
         AccountsServiceClient::new(endpoint.calls.clone()).refresh(message).await
     });
     Ok(answer.await?.session)
+}
+
+/// The same with the newest credentials, which are kept before anybody else can take them.
+async fn refreshed_kept(endpoint: &Endpoint, keeper: &Arc<dyn Keeper>) -> Result<Option<accounts::Session>, Error> {
+    let keeper = Arc::clone(keeper);
+    let mut kept = blocking(move || keeper.take()).await?;
+    let newest = kept.credentials().refresh_token.clone();
+    let session = refreshed(endpoint, &newest).await?;
+    if let Some(session) = session.clone() {
+        let next = Credentials::of(session);
+        blocking(move || kept.replace(&next)).await?;
+    }
+    Ok(session)
+}
+
+async fn keep(keeper: &Arc<dyn Keeper>, credentials: Credentials) -> Result<(), Error> {
+    let keeper = Arc::clone(keeper);
+    blocking(move || keeper.take()?.replace(&credentials)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
+    done.flatten().map_err(|error| Error::Keeper(error.to_string()))
+}
+
+fn given(session: Option<accounts::Session>) -> Result<accounts::Session, Error> {
+    session.ok_or_else(|| Error::Unavailable("the server gave no session".into()))
 }
 
 async fn retrying<T, R>(endpoint: &Endpoint, mut call: impl FnMut() -> R) -> Result<T, Error>

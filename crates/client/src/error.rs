@@ -22,6 +22,9 @@ pub enum Error {
     /// The session is over: sign in again.
     #[error("signed out: {0}")]
     SignedOut(String),
+    /// The credentials cannot be read where they are kept, or not kept there.
+    #[error("credentials: {0}")]
+    Keeper(String),
     /// The address is not one.
     #[error("bad address: {0}")]
     Address(String),
@@ -49,6 +52,11 @@ impl From<Status> for Error {
             Self::Refused { code: status.code(), reason, message: status.message().to_owned() }
         }
     }
+}
+
+/// Whether the access token's time is over. Another one is to be had with the refresh token.
+pub(crate) fn expired(status: &Status) -> bool {
+    status.code() == Code::Unauthenticated && status.get_details_error_info().is_some_and(|info| info.reason == "TOKEN_EXPIRED")
 }
 
 /// Whether the same call, made again, may succeed. A connection that goes away fails calls in flight as `Cancelled` or `Unknown` from the

@@ -16,12 +16,14 @@ mod account;
 mod backoff;
 mod endpoint;
 mod error;
+mod keep;
 mod live;
 
 pub use account::{Account, Authorized, Credentials, Device, Services, To};
 pub use backoff::Backoff;
 pub use endpoint::Endpoint;
 pub use error::Error;
+pub use keep::{Keeper, Kept};
 pub use live::{Live, LiveEvent, Sender};
 pub use plaza_proto::{
     accounts::v1 as accounts, chat::v1 as chat, common::v1 as common, gateway::v1 as gateway, graph::v1 as graph, moments::v1 as moments,

@@ -1,7 +1,10 @@
 //! The live stream: one task that connects, says hello with the last cursor, hands entries on, sends and sends again, and starts over when
 //! the connection is lost. Entries reach the caller once and in order, whatever happens in between.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use plaza_proto::{
     chat::v1 as chat,
@@ -10,12 +13,16 @@ use plaza_proto::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, service::interceptor::InterceptedService};
+use tonic::{Code, Status, service::interceptor::InterceptedService, transport::Channel};
 
-use crate::{Account, Error, To, account::message};
+use crate::{
+    Account, Error, To,
+    account::{Authorized, message},
+    error::expired,
+};
 
 /// What the stream tells.
 #[derive(Debug, Clone)]
@@ -51,20 +58,22 @@ type Pending = HashMap<String, (chat::SendMessageRequest, oneshot::Sender<Result
 
 /// Entries and frames that wait in each direction; beyond it the connection is not read.
 const WAITING: usize = 256;
+/// A busy server is asked again after this time at the latest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Live {
     #[expect(clippy::disallowed_methods, reason = "the library's one task; it ends with the handle")]
     pub(crate) fn open(account: Account, cursor: u64) -> Self {
         let (commands, incoming) = mpsc::channel(WAITING);
         let (outgoing, events) = mpsc::channel(WAITING);
-        let task = tokio::spawn(Connection { account, cursor, pending: Pending::new(), incoming, outgoing }.run());
+        let task = tokio::spawn(Connection { account, cursor, pending: Pending::new(), incoming, outgoing, untold: None }.run());
         Self { events, sender: Sender { commands }, task }
     }
 
     /// The next event; `None` after an error ended the stream for good.
     ///
     /// # Errors
-    /// [`Error::SignedOut`], once.
+    /// [`Error::SignedOut`], once, or another error that trying again does not help.
     pub async fn next(&mut self) -> Option<Result<LiveEvent, Error>> {
         self.events.recv().await
     }
@@ -118,11 +127,18 @@ struct Connection {
     pending: Pending,
     incoming: mpsc::Receiver<Command>,
     outgoing: mpsc::Sender<Result<LiveEvent, Error>>,
+    /// Came, but the caller has no room for it yet. Until then the connection is not read, but still written.
+    untold: Option<LiveEvent>,
 }
 
+/// How a connection ended.
 enum End {
+    /// Nobody listens any more.
     Closed,
+    /// To be made again, after this time at least.
     Again(Duration),
+    /// The access token's time was over.
+    Expired,
 }
 
 impl Connection {
@@ -138,9 +154,12 @@ impl Connection {
             match end {
                 Ok(End::Closed) => return,
                 Ok(End::Again(after)) => tokio::time::sleep(after + backoff.next_wait()).await,
-                Err(Error::Unavailable(_)) => tokio::time::sleep(backoff.next_wait()).await,
+                Ok(End::Expired) | Err(Error::Unavailable(_)) => tokio::time::sleep(backoff.next_wait()).await,
                 Err(error) => {
-                    let _ = self.outgoing.send(Err(error)).await;
+                    let last = self.untold.take().map(Ok);
+                    for event in last.into_iter().chain([Err(error)]) {
+                        let _ = self.outgoing.send(event).await;
+                    }
                     return;
                 }
             }
@@ -149,40 +168,53 @@ impl Connection {
 
     async fn connected(&mut self) -> Result<End, Error> {
         let (channel, authorized) = self.account.streaming().await?;
+        match self.stream(channel, authorized.clone()).await {
+            Ok(end) => Ok(end),
+            Err(status) if expired(&status) => {
+                self.account.expired(&authorized).await;
+                Ok(End::Expired)
+            }
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    async fn stream(&mut self, channel: Channel, authorized: Authorized) -> Result<End, Status> {
         let mut client = GatewayServiceClient::new(InterceptedService::new(channel, authorized));
         let (frames, queue) = mpsc::channel(WAITING);
         let hello = gateway::Hello { cursor: self.cursor };
         let _ = frames.send(frame(connect_request::Frame::Hello(hello))).await;
         let mut stream = client.connect(ReceiverStream::new(queue)).await?.into_inner();
-        let mut heartbeat = Duration::from_secs(30);
-        let mut pings = tokio::time::interval(heartbeat);
-        // What was in flight when the last connection broke goes out again, with the ids it had.
-        let mut resend: Vec<_> = self.pending.values().map(|(request, _)| request.clone()).collect();
-        resend.sort_by(|a, b| a.client_message_id.cmp(&b.client_message_id));
-        let mut resend = resend.into_iter();
+        let mut pings = tokio::time::interval(Duration::from_secs(30));
+        let mut full = false;
+        // What was in flight when the last connection broke goes out again, with the ids it had; then what the server was too busy for.
+        let mut again = self.in_flight();
+        let mut again_at = Instant::now();
         loop {
-            let again = resend.as_slice().first().cloned();
             tokio::select! {
-                received = stream.message() => {
+                received = stream.message(), if self.untold.is_none() => {
                     let Some(answer) = received? else { return Ok(End::Again(Duration::ZERO)) };
                     match answer.frame {
                         Some(connect_response::Frame::Welcome(welcome)) => {
                             if let Some(interval) = welcome.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok()) {
-                                heartbeat = interval.max(Duration::from_millis(100));
-                                pings = tokio::time::interval(heartbeat);
+                                pings = tokio::time::interval(interval.max(Duration::from_millis(100)));
                             }
-                            if self.tell(LiveEvent::Welcome { head: welcome.head }).await { return Ok(End::Closed) }
+                            self.untold = Some(LiveEvent::Welcome { head: welcome.head });
                         }
                         Some(connect_response::Frame::Entry(entry)) => {
                             self.cursor = entry.cursor;
-                            if self.tell(LiveEvent::Entry(Box::new(entry))).await { return Ok(End::Closed) }
+                            self.untold = Some(LiveEvent::Entry(Box::new(entry)));
                         }
                         Some(connect_response::Frame::Sent(sent)) => {
                             if let Some((_, answer)) = self.pending.remove(&sent.client_message_id) {
                                 let _ = answer.send(Ok(sent));
                             }
                         }
-                        Some(connect_response::Frame::Refused(refused)) => self.refused(refused, &frames).await,
+                        Some(connect_response::Frame::Refused(refused)) => {
+                            if let Some((request, after)) = decided(&mut self.pending, refused) {
+                                again_at = again_at.max(Instant::now() + after);
+                                again.push_back(request);
+                            }
+                        }
                         Some(connect_response::Frame::Moved(moved)) => {
                             let after = moved.retry_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
                             return Ok(End::Again(after));
@@ -190,12 +222,16 @@ impl Connection {
                         Some(connect_response::Frame::Pong(_)) | None => {}
                     }
                 }
-                permit = frames.reserve(), if again.is_some() => {
-                    let Ok(permit) = permit else { return Ok(End::Again(Duration::ZERO)) };
-                    resend.next();
-                    if let Some(request) = again { permit.send(frame(connect_request::Frame::Send(request))); }
+                room = self.outgoing.reserve(), if self.untold.is_some() => {
+                    let Ok(room) = room else { return Ok(End::Closed) };
+                    if let Some(event) = self.untold.take() { room.send(Ok(event)) }
                 }
-                command = self.incoming.recv(), if again.is_none() => {
+                room = after(again_at, frames.reserve()), if !again.is_empty() => {
+                    let Ok(room) = room else { return Ok(End::Again(Duration::ZERO)) };
+                    if let Some(request) = again.pop_front() { room.send(frame(connect_request::Frame::Send(request))) }
+                }
+                (room, command) = with_room(&frames, &mut self.incoming), if again.is_empty() => {
+                    let Some(room) = room else { return Ok(End::Again(Duration::ZERO)) };
                     let next = match command {
                         None => return Ok(End::Closed),
                         Some(Command::MarkRead(request)) => connect_request::Frame::MarkRead(request),
@@ -204,34 +240,52 @@ impl Connection {
                             connect_request::Frame::Send(*request)
                         }
                     };
-                    if frames.send(frame(next)).await.is_err() { return Ok(End::Again(Duration::ZERO)) }
+                    room.send(frame(next));
                 }
                 _ = pings.tick() => {
                     let ping = frame(connect_request::Frame::Ping(gateway::Ping { nonce: 0 }));
                     // A connection that takes no frame for a whole heartbeat is gone.
-                    if !matches!(timeout(heartbeat, frames.send(ping)).await, Ok(Ok(()))) { return Ok(End::Again(Duration::ZERO)) }
+                    let was_full = std::mem::replace(&mut full, frames.try_send(ping).is_err());
+                    if was_full && full { return Ok(End::Again(Duration::ZERO)) }
                 }
             }
         }
     }
 
-    /// Whether nobody listens any more.
-    async fn tell(&self, event: LiveEvent) -> bool {
-        self.outgoing.send(Ok(event)).await.is_err()
+    /// What was sent and not decided, in the order of its ids.
+    fn in_flight(&self) -> VecDeque<chat::SendMessageRequest> {
+        let mut requests: Vec<_> = self.pending.values().map(|(request, _)| request.clone()).collect();
+        requests.sort_by(|a, b| a.client_message_id.cmp(&b.client_message_id));
+        requests.into()
     }
+}
 
-    async fn refused(&mut self, refused: gateway::Refused, frames: &mpsc::Sender<gateway::ConnectRequest>) {
-        let code = Code::from_i32(refused.code);
-        if code == Code::Unavailable || code == Code::DeadlineExceeded {
-            if let Some((request, _)) = self.pending.get(&refused.client_message_id) {
-                let wait = refused.retry_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or(Duration::from_millis(50));
-                let request = request.clone();
-                tokio::time::sleep(wait.min(Duration::from_secs(1))).await;
-                let _ = frames.send(frame(connect_request::Frame::Send(request))).await;
-            }
-        } else if let Some((_, answer)) = self.pending.remove(&refused.client_message_id) {
-            let _ = answer.send(Err(Error::Refused { code, reason: refused.reason, message: refused.message }));
-        }
+/// Tells a caller of a refusal; or answers what is to be sent again, and after which time.
+fn decided(pending: &mut Pending, refused: gateway::Refused) -> Option<(chat::SendMessageRequest, Duration)> {
+    let code = Code::from_i32(refused.code);
+    if code == Code::Unavailable || code == Code::DeadlineExceeded {
+        let (request, _) = pending.get(&refused.client_message_id)?;
+        let wait = refused.retry_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or(Duration::from_millis(50));
+        return Some((request.clone(), wait.min(LONGEST_PAUSE)));
+    }
+    let (_, answer) = pending.remove(&refused.client_message_id)?;
+    let _ = answer.send(Err(Error::Refused { code, reason: refused.reason, message: refused.message }));
+    None
+}
+
+async fn after<T>(time: Instant, then: impl Future<Output = T>) -> T {
+    tokio::time::sleep_until(time).await;
+    then.await
+}
+
+/// The next command once there is room for its frame; no room when the connection takes nothing any more.
+async fn with_room<'a>(
+    frames: &'a mpsc::Sender<gateway::ConnectRequest>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> (Option<mpsc::Permit<'a, gateway::ConnectRequest>>, Option<Command>) {
+    match frames.reserve().await {
+        Ok(room) => (Some(room), commands.recv().await),
+        Err(_) => (None, None),
     }
 }
 

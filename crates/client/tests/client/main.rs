@@ -1,0 +1,5 @@
+//! The client library against a server that does what a test says.
+
+mod live;
+mod server;
+mod session;

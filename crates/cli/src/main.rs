@@ -6,6 +6,9 @@ mod moments;
 mod people;
 mod profile;
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use plaza_client::{Account, Device, Endpoint};
 
@@ -18,6 +21,9 @@ struct Arguments {
     /// Address of the server.
     #[arg(long, default_value = "http://127.0.0.1:7700", global = true)]
     server: String,
+    /// For an https address: trust the authorities in this PEM file and no others.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Which of the profiles on this machine to use: each is a device of somebody.
     #[arg(long = "as", default_value = "me", global = true, value_name = "PROFILE")]
     profile: String,
@@ -89,7 +95,13 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let endpoint = Endpoint::new(&arguments.server)?;
+    let endpoint = match &arguments.ca {
+        Some(file) => {
+            let authorities = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            Endpoint::trusting(&arguments.server, &authorities)?
+        }
+        None => Endpoint::new(&arguments.server)?,
+    };
     let profile = Profile::named(&arguments.profile)?;
     let device = Device::new(format!("{} terminal", arguments.profile), "terminal");
     match arguments.command {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, ClientTlsConfig};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 use crate::{Backoff, Error};
 
@@ -19,11 +19,23 @@ pub struct Endpoint {
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 impl Endpoint {
-    /// `http://host:port` or `https://host:port`.
+    /// `http://host:port`, or `https://host:port` with a certificate that this machine trusts.
     ///
     /// # Errors
     /// [`Error::Address`] when it is no such address.
     pub fn new(address: &str) -> Result<Self, Error> {
+        Self::with_tls(address, ClientTlsConfig::new().with_native_roots())
+    }
+
+    /// `https://host:port` with a certificate that one of these authorities vouches for, and no other. `authorities` is PEM text.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when it is no such address, or the text has no certificate.
+    pub fn trusting(address: &str, authorities: &str) -> Result<Self, Error> {
+        Self::with_tls(address, ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities)))
+    }
+
+    fn with_tls(address: &str, tls: ClientTlsConfig) -> Result<Self, Error> {
         let endpoint = Channel::from_shared(address.to_owned()).map_err(|error| Error::Address(error.to_string()))?;
         let endpoint = endpoint
             .connect_timeout(Duration::from_secs(2))
@@ -32,7 +44,7 @@ impl Endpoint {
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true);
         let endpoint = if address.starts_with("https://") {
-            endpoint.tls_config(ClientTlsConfig::new()).map_err(|error| Error::Address(error.to_string()))?
+            endpoint.tls_config(tls).map_err(|error| Error::Address(error.to_string()))?
         } else {
             endpoint
         };

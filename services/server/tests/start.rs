@@ -27,7 +27,6 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plaza");
 
@@ -361,13 +360,16 @@ async fn it_serves_tls_when_it_has_a_certificate() -> anyhow::Result<()> {
     let (certificate, key) = (folder.join("localhost.pem"), folder.join("localhost.key"));
     let set = [format!("gateway.tls.certificate={}", certificate.display()), format!("gateway.tls.key={}", key.display())];
     let server = Server::temporary(BINARY, &["--set", &set[0], "--set", &set[1]]).await?;
-    let trusted = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(std::fs::read(&certificate)?)).domain_name("localhost");
-    let channel = Channel::from_shared(server.address().replace("http:", "https:"))?.tls_config(trusted)?.connect().await?;
-    let mut accounts = plaza_client::accounts::accounts_service_client::AccountsServiceClient::new(channel);
-    let status = accounts.get_me(plaza_client::accounts::GetMeRequest {}).await.expect_err("no token");
-    ensure!(status.code() == tonic::Code::Unauthenticated, "{status:?}");
-    let plain = Endpoint::new(&server.address())?.with_timeout(Duration::from_secs(2)).with_longest_wait(Duration::from_millis(1));
-    let answer = timeout(Duration::from_secs(5), Account::login(&plain, "nobody_here", "whatever", &Device::new("d", "p"))).await;
-    ensure!(!matches!(answer, Ok(Ok(_))), "plaintext was served beside TLS");
+    let address = server.address().replace("http://127.0.0.1", "https://localhost");
+    let trusting = Endpoint::trusting(&address, &std::fs::read_to_string(&certificate)?)?;
+    let ada = newcomer(&trusting, "ada").await?;
+    let welcome = timeout(Duration::from_secs(20), ada.live(0).next()).await?;
+    ensure!(matches!(welcome, Some(Ok(LiveEvent::Welcome { .. }))), "{welcome:?}");
+    // In plaintext, and with a certificate that nobody this machine trusts vouches for.
+    for address in [server.address(), address] {
+        let endpoint = Endpoint::new(&address)?.with_timeout(Duration::from_secs(2)).with_longest_wait(Duration::from_millis(1));
+        let answer = timeout(Duration::from_secs(3), Account::login(&endpoint, "nobody_here", "whatever", &Device::new("d", "p"))).await;
+        ensure!(answer.is_err(), "{address} was served: {:?}", answer.map(|answer| answer.map(drop)));
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ mod report;
 mod run;
 mod servers;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::SystemTime};
 
 use anyhow::Context;
 use clap::Parser;
@@ -22,6 +22,9 @@ use crate::{
     fault::{Fault, Needs},
     report::Outcome,
 };
+
+/// How much of a time, as it is written, says the day.
+const DAY: usize = "2000-01-01".len();
 
 /// What to run it with.
 #[derive(Parser)]
@@ -56,6 +59,9 @@ struct Arguments {
     /// What whoever reads the table is to know of the run.
     #[arg(long, default_value = "")]
     note: String,
+    /// The commit that the binary was built from.
+    #[arg(long, default_value = "unknown")]
+    commit: String,
     /// Keep the logs of the processes, whatever comes of it.
     #[arg(long)]
     keep_logs: bool,
@@ -81,7 +87,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     println!("seed {seed}: repeat with --seed {seed}");
     let setup = setup(&arguments)?;
     let (brokers, nodes) = (arguments.kafka.split(',').count(), setup.cql.len());
-    let mut outcomes = Vec::new();
+    let date: String = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(DAY).collect();
+    // One that cannot be read is known before anything is done.
+    let mut outcomes = arguments.results.as_deref().map(report::read).transpose()?.unwrap_or_default();
     let mut is_good = true;
     let mut ran = 0;
     let mut kept: Option<Deployment> = None;
@@ -116,7 +124,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             end(deployment, outcome.is_good()).await?;
         }
         let build = if cfg!(debug_assertions) { "unoptimized" } else { "optimized" }.to_owned();
-        let outcome = Outcome { brokers, nodes, seed, build, note: arguments.note.clone(), ..outcome };
+        let (date, commit, note) = (date.clone(), arguments.commit.clone(), arguments.note.clone());
+        let outcome = Outcome { brokers, nodes, date, commit, seed, build, note, ..outcome };
         is_good &= outcome.is_good();
         ran += 1;
         if let Some(path) = &arguments.results {

@@ -31,6 +31,10 @@ pub(crate) struct Outcome {
     pub(crate) is_replayed: bool,
     pub(crate) brokers: usize,
     pub(crate) nodes: usize,
+    /// The day of the run.
+    pub(crate) date: String,
+    /// What the binary was built from.
+    pub(crate) commit: String,
     pub(crate) seed: u64,
     /// How the binary was built.
     pub(crate) build: String,
@@ -89,15 +93,15 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
          what the\nprocesses can do, so that a rate that is lower afterwards is a fault's doing. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
          there twice, every order is dense,\nevery unread count right, nothing forbidden was seen. Then all checkpoints are deleted and everything is \
          applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered; not all are, since who is out of\nthe group at \
-         that moment is refused. \"Back to 90 %\" counts from the end of the last round. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names.\n\n\
-         | name | fault | rounds | brokers, nodes | sends acknowledged | posts | lost | duplicated | violations | replayed | longest time without an ack | of one sender | back to 90 % after |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+         that moment is refused. \"Back to 90 %\" counts from the end of the last round. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` a row's seed.\n\n\
+         | name | fault | rounds | brokers, nodes | sends acknowledged | posts | lost | duplicated | violations | replayed | longest time without an ack | of one sender | back to 90 % after | day | commit | seed |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
     for outcome in outcomes {
         let back = outcome.back.map_or_else(|| "not within 30 s".to_owned(), seconds);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} |",
+            "| {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} | {} | {} | {} |",
             outcome.fault,
             outcome.what,
             outcome.rounds,
@@ -111,6 +115,9 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
             if outcome.is_replayed { "yes" } else { "no" },
             seconds(outcome.longest_gap),
             seconds(outcome.longest_of_one),
+            outcome.date,
+            outcome.commit,
+            outcome.seed,
         );
     }
     let missing: Vec<_> = Fault::ALL.iter().filter(|fault| outcomes.iter().all(|outcome| outcome.fault != fault.name())).collect();
@@ -122,4 +129,20 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
     let notes: BTreeSet<_> = outcomes.iter().map(|outcome| outcome.note.clone()).filter(|note| !note.is_empty()).collect();
     let _ = writeln!(text, "\n{}.", builds.into_iter().chain(notes).collect::<Vec<_>>().join("; "));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_a_cell_for_each_heading_and_says_which_run_it_is_of() {
+        let (date, commit) = ("2025-01-31".to_owned(), "0123abc-dirty".to_owned());
+        let text = document(&[Outcome { fault: "freeze".to_owned(), date, commit, seed: 77, ..Outcome::default() }]);
+        let rows: Vec<Vec<&str>> = text.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').collect()).collect();
+        let [headings, line, row] = &rows[..] else { panic!("{text}") };
+        assert_eq!((headings.len(), line.len()), (row.len(), row.len()), "{text}");
+        let cell = |heading: &str| row[headings.iter().position(|found| found.trim() == heading).expect(heading)].trim();
+        assert_eq!([cell("name"), cell("day"), cell("commit"), cell("seed")], ["freeze", "2025-01-31", "0123abc-dirty", "77"]);
+    }
 }

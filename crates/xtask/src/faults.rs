@@ -80,6 +80,10 @@ pub(crate) fn suite(
     if short {
         all.push("--short".to_owned());
     }
+    // With a mark when the tree is not as it was committed.
+    if let Some(commit) = command::output(root, "git", &["describe", "--always", "--dirty", "--exclude=*"]) {
+        all.extend(["--commit".to_owned(), commit.trim().to_owned()]);
+    }
     all.extend_from_slice(arguments);
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();

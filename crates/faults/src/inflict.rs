@@ -10,6 +10,7 @@ use crate::{
     deployment::{Deployment, SESSION},
     fault::Fault,
     gate::{Gate, Passage},
+    recovery::Recovery,
 };
 
 /// Another configuration, with which every process can work beside those that have the first one.
@@ -18,10 +19,16 @@ const OTHER_SETTINGS: &[&str] = &["kafka.writers=3", "chat.cache_bytes=1048576",
 const CUTS: [Duration; 3] = [Duration::from_millis(1500), Duration::from_secs(5), Duration::from_secs(8)];
 
 /// Does it, and returns when it is over.
-pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut StdRng, rounds: u32) -> anyhow::Result<()> {
+pub(crate) async fn inflict(
+    fault: Fault,
+    deployment: &mut Deployment,
+    rng: &mut StdRng,
+    rounds: u32,
+    recovery: &mut Recovery<'_>,
+) -> anyhow::Result<()> {
     match fault {
-        Fault::KillOne => kill_one(deployment, rng, rounds).await,
-        Fault::KillAll => kill_all(deployment, rounds).await,
+        Fault::KillOne => kill_one(deployment, rng, rounds, recovery).await,
+        Fault::KillAll => kill_all(deployment, rounds, recovery).await,
         Fault::KillOwner | Fault::StopOwner => {
             for round in 0..rounds {
                 let owner = deployment.place(if round % 2 == 0 { "chat1" } else { "chat2" })?;
@@ -32,8 +39,9 @@ pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut
                     deployment.stop_one(owner).await?;
                     sleep(Duration::from_secs(3)).await;
                 }
+                recovery.healed();
                 deployment.bring_up(owner).await?;
-                sleep(Duration::from_secs(4)).await;
+                recovery.rest(Duration::from_secs(4)).await;
             }
             Ok(())
         }
@@ -42,38 +50,44 @@ pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut
             for _ in 0..rounds {
                 deployment.processes[place].signal("STOP")?;
                 sleep(SESSION + Duration::from_secs(4)).await;
+                recovery.healed();
                 deployment.processes[place].signal("CONT")?;
-                sleep(SESSION * 2).await;
+                recovery.rest(SESSION * 2).await;
             }
             Ok(())
         }
         Fault::Rolling => {
             for round in 0..rounds {
                 deployment.settings = if round % 2 == 0 { OTHER_SETTINGS } else { &[] };
-                for place in deployment.running() {
-                    deployment.stop_one(place).await?;
-                    deployment.bring_up(place).await?;
+                let places = deployment.running();
+                for place in &places {
+                    deployment.stop_one(*place).await?;
+                    if Some(place) == places.last() {
+                        recovery.healed();
+                    }
+                    deployment.bring_up(*place).await?;
                 }
+                recovery.rest(Duration::ZERO).await;
             }
             Ok(())
         }
-        Fault::Scale => scale(deployment).await,
+        Fault::Scale => scale(deployment, recovery).await,
         Fault::CutCql => {
             for _ in 0..rounds {
-                cut(&deployment.nodes, Passage::Shut, Duration::from_secs(5)).await;
+                cut(&deployment.nodes, Passage::Shut, Duration::from_secs(5), recovery).await;
             }
             Ok(())
         }
         Fault::UnknownWrite => {
             for _ in 0..rounds {
-                cut(&deployment.nodes, Passage::Swallowing, Duration::from_secs(2)).await;
+                cut(&deployment.nodes, Passage::Swallowing, Duration::from_secs(2), recovery).await;
             }
             Ok(())
         }
         Fault::CutKafka => {
             ensure!(!deployment.brokers.is_empty(), "the brokers have no gates");
             for round in 0..rounds {
-                cut(&deployment.brokers, Passage::Shut, CUTS[round as usize % CUTS.len()]).await;
+                cut(&deployment.brokers, Passage::Shut, CUTS[round as usize % CUTS.len()], recovery).await;
                 sleep(SESSION).await;
             }
             Ok(())
@@ -83,14 +97,17 @@ pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut
             // Each way.
             gate.set(Passage::Slow(Duration::from_millis(250)));
             sleep(Duration::from_secs(10)).await;
+            recovery.healed();
             gate.set(Passage::Open);
+            recovery.rest(Duration::ZERO).await;
             Ok(())
         }
         Fault::Poison => {
             let mut poisoned = 0;
             for _ in 0..rounds {
                 poisoned += deployment.servers.poison().await?;
-                sleep(Duration::from_secs(5)).await;
+                recovery.healed();
+                recovery.rest(Duration::from_secs(5)).await;
             }
             let parked = deployment.servers.parked().await?;
             ensure!(parked == poisoned, "{parked} records are parked of {poisoned} that cannot be read");
@@ -102,38 +119,43 @@ pub(crate) async fn inflict(fault: Fault, deployment: &mut Deployment, rng: &mut
                 let name = format!("{kind}{number}");
                 deployment.server("kill", &name).await?;
                 sleep(Duration::from_secs(3)).await;
+                recovery.healed();
                 deployment.server("start", &name).await?;
-                sleep(Duration::from_secs(5)).await;
+                recovery.rest(Duration::from_secs(5)).await;
             }
             Ok(())
         }
     }
 }
 
-async fn kill_one(deployment: &mut Deployment, rng: &mut StdRng, rounds: u32) -> anyhow::Result<()> {
+async fn kill_one(deployment: &mut Deployment, rng: &mut StdRng, rounds: u32, recovery: &mut Recovery<'_>) -> anyhow::Result<()> {
     for _ in 0..rounds {
         let running = deployment.running();
         let Some(place) = running.choose(rng).copied() else { continue };
         deployment.processes[place].kill()?;
         sleep(Duration::from_millis(rng.random_range(0..500))).await;
+        recovery.healed();
         deployment.launch(place)?;
+        // Whether it is as before or not: one may be killed while another comes back.
         sleep(Duration::from_millis(rng.random_range(1000..4000))).await;
     }
+    recovery.rest(Duration::ZERO).await;
     Ok(())
 }
 
-async fn kill_all(deployment: &mut Deployment, rounds: u32) -> anyhow::Result<()> {
+async fn kill_all(deployment: &mut Deployment, rounds: u32, recovery: &mut Recovery<'_>) -> anyhow::Result<()> {
     for _ in 0..rounds {
         for place in deployment.running() {
             deployment.processes[place].kill()?;
         }
+        recovery.healed();
         deployment.start_all().await?;
-        sleep(SESSION * 2).await;
+        recovery.rest(SESSION * 2).await;
     }
     Ok(())
 }
 
-async fn scale(deployment: &mut Deployment) -> anyhow::Result<()> {
+async fn scale(deployment: &mut Deployment, recovery: &mut Recovery<'_>) -> anyhow::Result<()> {
     let [first, second, third] = ["chat1", "chat2", "chat3"].map(|name| deployment.place(name));
     let (first, second, third) = (first?, second?, third?);
     deployment.stop_one(second).await?;
@@ -145,15 +167,19 @@ async fn scale(deployment: &mut Deployment) -> anyhow::Result<()> {
     deployment.stop_one(first).await?;
     sleep(Duration::from_secs(3)).await;
     deployment.stop_one(third).await?;
-    deployment.bring_up(first).await
+    recovery.healed();
+    deployment.bring_up(first).await?;
+    recovery.rest(Duration::ZERO).await;
+    Ok(())
 }
 
-async fn cut(gates: &[Gate], passage: Passage, time: Duration) {
+async fn cut(gates: &[Gate], passage: Passage, time: Duration, recovery: &mut Recovery<'_>) {
     gates.iter().for_each(|gate| gate.set(passage));
     sleep(time).await;
     // What was swallowed would never come: the connections end with it.
     gates.iter().for_each(|gate| gate.set(Passage::Shut));
     sleep(Duration::from_millis(50)).await;
+    recovery.healed();
     gates.iter().for_each(|gate| gate.set(Passage::Open));
-    sleep(Duration::from_secs(3)).await;
+    recovery.rest(Duration::from_secs(3)).await;
 }

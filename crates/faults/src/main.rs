@@ -8,6 +8,7 @@ mod gate;
 mod inflict;
 mod observe;
 mod process;
+mod recovery;
 mod report;
 mod run;
 mod servers;

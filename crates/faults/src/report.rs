@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Duration
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::{fault::Fault, recovery::WITHIN};
 
 /// What came of one fault.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
     pub(crate) longest_of_one: Duration,
     /// Acknowledged in a second before the fault.
     pub(crate) rate: f64,
-    /// How long after the last round it was back to nearly that.
+    /// How long after what was broken was whole again it was back to nearly that, at the longest of all rounds.
     pub(crate) back: Option<Duration>,
     /// Whether everything was replayed after it.
     pub(crate) is_replayed: bool,
@@ -93,12 +93,13 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
          what the\nprocesses can do, so that a rate that is lower afterwards is a fault's doing. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
          there twice, every order is dense,\nevery unread count right, nothing forbidden was seen. Then all checkpoints are deleted and everything is \
          applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered; not all are, since who is out of\nthe group at \
-         that moment is refused. \"Back to 90 %\" counts from the end of the last round. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` a row's seed.\n\n\
+         that moment is refused. \"Back to 90 %\" is the longest time of all rounds from the moment\nwhen what was broken is whole again (a process is started or goes on, the way is open) \
+         until the rate of acknowledgements is at 90 % of\nthat before the fault and stays there for 3 s; it may be 30 s. After `kill-one` the next one may be killed before. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` a row's seed.\n\n\
          | name | fault | rounds | brokers, nodes | sends acknowledged | posts | lost | duplicated | violations | replayed | longest time without an ack | of one sender | back to 90 % after | day | commit | seed |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
     for outcome in outcomes {
-        let back = outcome.back.map_or_else(|| "not within 30 s".to_owned(), seconds);
+        let back = outcome.back.map_or_else(|| format!("not within {} s", WITHIN.as_secs()), seconds);
         let _ = writeln!(
             text,
             "| {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} | {} | {} | {} |",

@@ -13,7 +13,7 @@ use plaza_testkit::{History, checker, circle, crowd::Crowd, replay};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
-use crate::{deployment::Deployment, fault::Fault, inflict::inflict, observe::Observer, report::Outcome};
+use crate::{deployment::Deployment, fault::Fault, inflict::inflict, observe::Observer, recovery::Recovery, report::Outcome};
 
 const PAIRS: usize = 3;
 const CIRCLES: u64 = 2;
@@ -22,9 +22,11 @@ const CIRCLE_PAUSE: Duration = Duration::from_millis(300);
 /// How often each client does something: well below what the processes can do, so that what is acknowledged before a fault and after it is the
 /// same when nothing is wrong.
 const PACE: Duration = Duration::from_millis(500);
-/// How long it may take until it is as before.
-const BACK_WITHIN: Duration = Duration::from_secs(30);
-/// How much of the rate before that is. The short form runs beside whatever else the machine does, so it only finds out what stays broken.
+/// How long it goes on before the fault, and how long at its beginning not all may have begun.
+const BEFORE: Duration = Duration::from_secs(10);
+const SHORT_BEFORE: Duration = Duration::from_secs(5);
+const BEGINNING: Duration = Duration::from_secs(2);
+/// How much of the rate before is nearly as much. The short form runs beside whatever else the machine does, so it only finds out what stays broken.
 const BACK: f64 = 0.9;
 const SHORT_BACK: f64 = 0.4;
 
@@ -42,9 +44,13 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
     let steps = watch::Sender::new(0);
     let circle = |number| circle::run(deployment.address(), seed.wrapping_add(number), CIRCLE_PAUSE, steps.clone(), Arc::clone(&stop));
     let circles: Vec<_> = (0..CIRCLES).map(|number| beside(circle(number))).collect();
-    let observer = Observer::start(Arc::clone(&crowd));
-    sleep(Duration::from_secs(if short { 5 } else { 8 })).await;
-    let rate = observer.rate();
+    let observer = {
+        let crowd = Arc::clone(&crowd);
+        Observer::start(move || crowd.acknowledged())
+    };
+    let before = if short { SHORT_BEFORE } else { BEFORE };
+    sleep(before).await;
+    let rate = observer.rate(before - BEGINNING);
     if busy.is_finished() || rate == 0.0 {
         stop.store(true, Ordering::Relaxed);
         busy.await?.context("the load, before the fault")?;
@@ -53,8 +59,9 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
 
     let rounds = fault.rounds(short);
     let since = Instant::now();
-    let done = inflict(fault, deployment, &mut rng, rounds).await;
-    let back = observer.is_back(rate * if short { SHORT_BACK } else { BACK }, BACK_WITHIN).await;
+    let mut recovery = Recovery::new(&observer, rate * if short { SHORT_BACK } else { BACK });
+    let done = inflict(fault, deployment, &mut rng, rounds, &mut recovery).await;
+    let back = recovery.longest();
     let (longest_gap, longest_of_one) = observer.longest_gaps(since);
     std::fs::write(deployment.folder().join("acks.csv"), observer.table())?;
     stop.store(true, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //! were told, while parts of it are killed, frozen, cut off and restarted. After each fault what the clients recorded is judged by the checker
 //! of the crash tests. `cargo xtask faults` builds everything, starts the cluster and runs this.
 
+mod beside;
 mod deployment;
 mod fault;
 mod gate;

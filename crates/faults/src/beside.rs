@@ -1,0 +1,78 @@
+//! What goes on beside the crowd while a fault happens: circles of Moments. Whatever goes wrong in it is a violation in the fault's row, not the
+//! end of the suite.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use plaza_testkit::circle::{self, Circle};
+use tokio::{sync::watch, task::JoinHandle};
+
+const CIRCLES: u64 = 2;
+/// So that what they cost stays small beside the sends, whose rate is compared.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// While it goes on.
+pub(crate) struct Beside {
+    circles: Vec<JoinHandle<anyhow::Result<Circle>>>,
+}
+
+/// What is left of it to be judged, perhaps more than once.
+pub(crate) struct Ended {
+    circles: Vec<Circle>,
+    /// What went wrong meanwhile.
+    pub(crate) violations: Vec<String>,
+}
+
+impl Beside {
+    /// It goes on until `stop` is set.
+    pub(crate) fn start(address: &str, seed: u64, stop: &Arc<AtomicBool>) -> Self {
+        let steps = watch::Sender::new(0);
+        let circle = |number| circle::run(address.to_owned(), seed.wrapping_add(number), PAUSE, steps.clone(), Arc::clone(stop));
+        Self { circles: (0..CIRCLES).map(|number| spawn(circle(number))).collect() }
+    }
+
+    /// Waits until all of it has stopped.
+    ///
+    /// # Errors
+    /// A task panicked.
+    pub(crate) async fn ended(self) -> anyhow::Result<Ended> {
+        let mut violations = Vec::new();
+        let circles = joined("circle", self.circles, &mut violations).await?;
+        Ok(Ended { circles, violations })
+    }
+}
+
+impl Ended {
+    /// What is there is what was acknowledged. Answers the number of posts, and what is wrong.
+    pub(crate) async fn judged(&self) -> (usize, Vec<String>) {
+        let (mut posts, mut violations) = (0, Vec::new());
+        for (number, circle) in self.circles.iter().enumerate() {
+            match circle.is_complete().await {
+                Ok(0) => violations.push(format!("circle {number}: nothing was posted")),
+                Ok(made) => posts += made,
+                Err(error) => violations.push(format!("circle {number}: {error:#}")),
+            }
+        }
+        (posts, violations)
+    }
+}
+
+/// What came of tasks; those that failed are violations.
+async fn joined<T>(what: &str, tasks: Vec<JoinHandle<anyhow::Result<T>>>, violations: &mut Vec<String>) -> anyhow::Result<Vec<T>> {
+    let mut good = Vec::new();
+    for (number, task) in tasks.into_iter().enumerate() {
+        match task.await? {
+            Ok(done) => good.push(done),
+            Err(error) => violations.push(format!("{what} {number}: {error:#}")),
+        }
+    }
+    Ok(good)
+}
+
+/// Its caller waits for its end.
+#[expect(clippy::disallowed_methods, reason = "joined by its caller")]
+pub(crate) fn spawn<T: Send + 'static>(load: impl Future<Output = anyhow::Result<T>> + Send + 'static) -> JoinHandle<anyhow::Result<T>> {
+    tokio::spawn(load)
+}

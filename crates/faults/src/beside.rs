@@ -1,5 +1,5 @@
-//! What goes on beside the crowd while a fault happens: circles of Moments. Whatever goes wrong in it is a violation in the fault's row, not the
-//! end of the suite.
+//! What goes on beside the crowd while a fault happens: circles of Moments, and friends whose devices listen. Whatever goes wrong in it is a
+//! violation in the fault's row, not the end of the suite.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -9,13 +9,16 @@ use std::{
 use plaza_testkit::circle::{self, Circle};
 use tokio::{sync::watch, task::JoinHandle};
 
+use crate::listeners::Listeners;
+
 const CIRCLES: u64 = 2;
-/// So that what they cost stays small beside the sends, whose rate is compared.
+/// After each step of a circle, so that what it costs stays small beside the sends, whose rate is compared.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// While it goes on.
 pub(crate) struct Beside {
     circles: Vec<JoinHandle<anyhow::Result<Circle>>>,
+    listeners: Vec<JoinHandle<anyhow::Result<Vec<String>>>>,
 }
 
 /// What is left of it to be judged, perhaps more than once.
@@ -27,10 +30,14 @@ pub(crate) struct Ended {
 
 impl Beside {
     /// It goes on until `stop` is set.
-    pub(crate) fn start(address: &str, seed: u64, stop: &Arc<AtomicBool>) -> Self {
+    pub(crate) fn start(address: &str, seed: u64, listeners: &Arc<Listeners>, pace: Duration, stop: &Arc<AtomicBool>) -> Self {
         let steps = watch::Sender::new(0);
         let circle = |number| circle::run(address.to_owned(), seed.wrapping_add(number), PAUSE, steps.clone(), Arc::clone(stop));
-        Self { circles: (0..CIRCLES).map(|number| spawn(circle(number))).collect() }
+        let listening = {
+            let (listeners, stop) = (Arc::clone(listeners), Arc::clone(stop));
+            spawn(async move { listeners.busy(pace, stop).await })
+        };
+        Self { circles: (0..CIRCLES).map(|number| spawn(circle(number))).collect(), listeners: vec![listening] }
     }
 
     /// Waits until all of it has stopped.
@@ -40,6 +47,8 @@ impl Beside {
     pub(crate) async fn ended(self) -> anyhow::Result<Ended> {
         let mut violations = Vec::new();
         let circles = joined("circle", self.circles, &mut violations).await?;
+        let missed = joined("listeners", self.listeners, &mut violations).await?;
+        violations.extend(missed.into_iter().flatten());
         Ok(Ended { circles, violations })
     }
 }

@@ -7,6 +7,7 @@ mod deployment;
 mod fault;
 mod gate;
 mod inflict;
+mod listeners;
 mod observe;
 mod process;
 mod recovery;

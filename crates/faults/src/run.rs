@@ -23,6 +23,7 @@ use crate::{
     deployment::Deployment,
     fault::Fault,
     inflict::inflict,
+    listeners::Listeners,
     observe::Observer,
     recovery::Recovery,
     report::Outcome,
@@ -43,22 +44,27 @@ const SHORT_BACK: f64 = 0.4;
 /// Does it and judges what the clients recorded.
 pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, short: bool) -> anyhow::Result<Outcome> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut crowd = Crowd::gather(&deployment.address(), PAIRS).await?.paced(PACE);
-    crowd.meet().await?;
-    let crowd = Arc::new(crowd);
+    let address = deployment.address();
+    let crowd = async {
+        let mut crowd = Crowd::gather(&address, PAIRS).await?.paced(PACE);
+        crowd.meet().await.map(|()| crowd)
+    };
+    let (crowd, listeners) = tokio::try_join!(crowd, Listeners::gather(&address))?;
+    let (crowd, listeners) = (Arc::new(crowd), Arc::new(listeners));
     let stop = Arc::new(AtomicBool::new(false));
     let busy = {
         let (crowd, stop) = (Arc::clone(&crowd), Arc::clone(&stop));
         beside::spawn(async move { crowd.busy(seed, stop).await })
     };
-    let others = Beside::start(&deployment.address(), seed, &stop);
-    let observer = {
+    let others = Beside::start(&address, seed, &listeners, PACE, &stop);
+    let acknowledgements = {
         let crowd = Arc::clone(&crowd);
         Observer::start(move || crowd.acknowledged())
     };
+    let deliveries = Observer::start(move || listeners.delivered());
     let before = if short { SHORT_BEFORE } else { BEFORE };
     sleep(before).await;
-    let rate = observer.rate(before - BEGINNING);
+    let rate = acknowledgements.rate(before - BEGINNING);
     if busy.is_finished() || rate == 0.0 {
         stop.store(true, Ordering::Relaxed);
         busy.await?.context("the load, before the fault")?;
@@ -67,11 +73,14 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
 
     let rounds = fault.rounds(short);
     let since = Instant::now();
-    let mut recovery = Recovery::new(&observer, rate * if short { SHORT_BACK } else { BACK });
+    let mut recovery = Recovery::new(&acknowledgements, rate * if short { SHORT_BACK } else { BACK });
     let done = inflict(fault, deployment, &mut rng, rounds, &mut recovery).await;
     let back = recovery.longest();
-    let (longest_gap, longest_of_one) = observer.longest_gaps(since);
-    std::fs::write(deployment.folder().join("acks.csv"), observer.table())?;
+    let (longest_gap, longest_of_one) = acknowledgements.longest_gaps(since);
+    let (longest_silence, longest_to_one) = deliveries.longest_gaps(since);
+    for (file, observer) in [("acks.csv", &acknowledgements), ("deliveries.csv", &deliveries)] {
+        std::fs::write(deployment.folder().join(file), observer.table())?;
+    }
     stop.store(true, Ordering::Relaxed);
     done?;
     busy.await??;
@@ -103,6 +112,8 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
         errors,
         longest_gap,
         longest_of_one,
+        longest_silence,
+        longest_to_one,
         rate,
         back,
         is_replayed,

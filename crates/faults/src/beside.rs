@@ -1,5 +1,5 @@
-//! What goes on beside the crowd while a fault happens: circles of Moments, and friends whose devices listen. Whatever goes wrong in it is a
-//! violation in the fault's row, not the end of the suite.
+//! What goes on beside the crowd while a fault happens: circles of Moments, friends whose devices listen, and newcomers. Whatever goes wrong
+//! in it is a violation in the fault's row, not the end of the suite.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -9,21 +9,27 @@ use std::{
 use plaza_testkit::circle::{self, Circle};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::listeners::Listeners;
+use crate::{
+    listeners::Listeners,
+    registrar::{self, Registrar},
+};
 
 const CIRCLES: u64 = 2;
-/// After each step of a circle, so that what it costs stays small beside the sends, whose rate is compared.
+const REGISTRARS: u64 = 2;
+/// After each step of a circle or a registrar, so that what it costs stays small beside the sends, whose rate is compared.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// While it goes on.
 pub(crate) struct Beside {
     circles: Vec<JoinHandle<anyhow::Result<Circle>>>,
     listeners: Vec<JoinHandle<anyhow::Result<Vec<String>>>>,
+    registrars: Vec<JoinHandle<anyhow::Result<Registrar>>>,
 }
 
 /// What is left of it to be judged, perhaps more than once.
 pub(crate) struct Ended {
     circles: Vec<Circle>,
+    registrars: Vec<Registrar>,
     /// What went wrong meanwhile.
     pub(crate) violations: Vec<String>,
 }
@@ -37,7 +43,12 @@ impl Beside {
             let (listeners, stop) = (Arc::clone(listeners), Arc::clone(stop));
             spawn(async move { listeners.busy(pace, stop).await })
         };
-        Self { circles: (0..CIRCLES).map(|number| spawn(circle(number))).collect(), listeners: vec![listening] }
+        let registrar = |number| registrar::run(address.to_owned(), seed.wrapping_sub(number), PAUSE, Arc::clone(stop));
+        Self {
+            circles: (0..CIRCLES).map(|number| spawn(circle(number))).collect(),
+            listeners: vec![listening],
+            registrars: (0..REGISTRARS).map(|number| spawn(registrar(number))).collect(),
+        }
     }
 
     /// Waits until all of it has stopped.
@@ -49,11 +60,17 @@ impl Beside {
         let circles = joined("circle", self.circles, &mut violations).await?;
         let missed = joined("listeners", self.listeners, &mut violations).await?;
         violations.extend(missed.into_iter().flatten());
-        Ok(Ended { circles, violations })
+        let registrars = joined("registrar", self.registrars, &mut violations).await?;
+        Ok(Ended { circles, registrars, violations })
     }
 }
 
 impl Ended {
+    /// How many registrations, changes of names, sign-ins and sign-outs were acknowledged.
+    pub(crate) fn account_changes(&self) -> usize {
+        self.registrars.iter().map(|registrar| registrar.acknowledged).sum()
+    }
+
     /// What is there is what was acknowledged. Answers the number of posts, and what is wrong.
     pub(crate) async fn judged(&self) -> (usize, Vec<String>) {
         let (mut posts, mut violations) = (0, Vec::new());
@@ -62,6 +79,12 @@ impl Ended {
                 Ok(0) => violations.push(format!("circle {number}: nothing was posted")),
                 Ok(made) => posts += made,
                 Err(error) => violations.push(format!("circle {number}: {error:#}")),
+            }
+        }
+        for (number, registrar) in self.registrars.iter().enumerate() {
+            match registrar.judged().await {
+                Ok(wrong) => violations.extend(wrong),
+                Err(error) => violations.push(format!("registrar {number}: {error:#}")),
             }
         }
         (posts, violations)

@@ -1,5 +1,5 @@
 //! A deployment on one machine: two instances of each service, each a process of the real binary, with a way in that leads to whichever gateway
-//! is up, and ways to the brokers and nodes that can be shut for one of the processes.
+//! is up, and ways to the brokers and nodes that can be shut for some of the processes.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -15,8 +15,10 @@ use crate::{gate::Gate, process::Process, servers::Servers};
 
 const SERVICES: [&str; 4] = ["accounts", "graph", "chat", "moments"];
 const INSTANCES: usize = 2;
-/// The one behind gates.
-const GATED: &str = "chat1";
+/// Those behind gates to the nodes: the instances of one service write rows that only their owner writes, those of the other write on conditions.
+const GATED: [&str; 2] = ["chat1", "accounts1"];
+/// The one behind gates to the brokers, which have one such address each.
+const GATED_FROM_BROKERS: &str = GATED[0];
 /// How long a member of a group that says nothing keeps its partitions.
 pub(crate) const SESSION: Duration = Duration::from_secs(3);
 /// Partitions of each topic.
@@ -42,9 +44,9 @@ pub(crate) struct Deployment {
     /// What processes that are launched are told beside their files.
     pub(crate) settings: &'static [&'static str],
     front: Gate,
-    /// For one process: a gate for each CQL node, at the node's own address.
-    pub(crate) nodes: Vec<Gate>,
-    /// For the same one: a gate for each broker, where there can be some.
+    /// For each CQL node the gates to it, at the node's own address: one for each process behind gates.
+    pub(crate) nodes: Vec<Vec<Gate>>,
+    /// For one of these: a gate for each broker, where there can be some.
     pub(crate) brokers: Vec<Gate>,
     pub(crate) servers: Servers,
 }
@@ -69,10 +71,14 @@ impl Deployment {
             brokers.push(Gate::open(*gate, vec![*listener]).await?);
         }
         // The driver finds the nodes by their addresses and the port it was given.
-        let gate_port = free_port()?;
+        let gate_ports = [free_port()?, free_port()?];
         let mut nodes = Vec::new();
         for node in &setup.cql {
-            nodes.push(Gate::open(SocketAddr::new(node.ip(), gate_port), vec![*node]).await?);
+            let mut gates = Vec::new();
+            for port in gate_ports {
+                gates.push(Gate::open(SocketAddr::new(node.ip(), port), vec![*node]).await?);
+            }
+            nodes.push(gates);
         }
         let gated_brokers: Vec<_> = brokers.iter().map(|gate| gate.address.to_string()).collect();
         for (process, port) in processes.iter().zip(&ports) {
@@ -81,10 +87,11 @@ impl Deployment {
                 let addresses: Vec<_> = of.into_iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
                 format!("{service} = \"{}\"", addresses.join(","))
             });
-            let is_gated = process.name == GATED;
-            let nodes = setup.cql.iter().map(|node| (node.ip(), if is_gated { gate_port } else { node.port() }));
+            let gate_port = GATED.iter().zip(gate_ports).find(|(gated, _)| process.name == **gated).map(|(_, port)| port);
+            let nodes = setup.cql.iter().map(|node| (node.ip(), gate_port.unwrap_or(node.port())));
             let nodes: Vec<_> = nodes.map(|(ip, port)| format!("\"{ip}:{port}\"")).collect();
-            let kafka = if is_gated && !gated_brokers.is_empty() { gated_brokers.join(",") } else { setup.kafka.clone() };
+            let kafka =
+                if process.name == GATED_FROM_BROKERS && !gated_brokers.is_empty() { gated_brokers.join(",") } else { setup.kafka.clone() };
             let config = format!(
                 "services = \"{}\"\n[accounts.password]\nmemory_kib = 64\npasses = 1\n[gateway]\nlisten = \"127.0.0.1:{}\"\nrate_limits = false\n\
                  [cluster]\nlisten = \"127.0.0.1:{port}\"\npartitions = {PARTITIONS}\n[cluster.peers]\n{}\n\
@@ -111,8 +118,10 @@ impl Deployment {
     }
 
     fn migrate(&self) -> anyhow::Result<()> {
+        // By none behind gates: this waits for it, and gates must not depend on what does.
+        let direct = self.processes.iter().find(|process| !GATED.contains(&process.name.as_str())).context("all are behind gates")?;
         let mut command = Command::new(&self.binary);
-        let migrated = command.arg("--config").arg(self.processes[0].config()).arg("migrate").output().context("plaza migrate")?;
+        let migrated = command.arg("--config").arg(direct.config()).arg("migrate").output().context("plaza migrate")?;
         ensure!(migrated.status.success(), "plaza migrate: {}", String::from_utf8_lossy(&migrated.stderr));
         Ok(())
     }
@@ -193,7 +202,7 @@ impl Deployment {
 
     /// Its gates are shut, so that those of another one can be where they were.
     pub(crate) async fn close(self) {
-        for gate in self.nodes.into_iter().chain(self.brokers).chain([self.front]) {
+        for gate in self.nodes.into_iter().flatten().chain(self.brokers).chain([self.front]) {
             gate.close().await;
         }
     }

@@ -74,31 +74,31 @@ pub(crate) async fn inflict(
         Fault::Scale => scale(deployment, recovery).await,
         Fault::CutCql => {
             for _ in 0..rounds {
-                cut(&deployment.nodes, Passage::Shut, Duration::from_secs(5), recovery).await;
+                cut(deployment.nodes.iter().flatten(), Passage::Shut, Duration::from_secs(5), recovery).await;
             }
             Ok(())
         }
         Fault::UnknownWrite => {
             for _ in 0..rounds {
-                cut(&deployment.nodes, Passage::Swallowing, Duration::from_secs(2), recovery).await;
+                cut(deployment.nodes.iter().flatten(), Passage::Swallowing, Duration::from_secs(2), recovery).await;
             }
             Ok(())
         }
         Fault::CutKafka => {
             ensure!(!deployment.brokers.is_empty(), "the brokers have no gates");
             for round in 0..rounds {
-                cut(&deployment.brokers, Passage::Shut, CUTS[round as usize % CUTS.len()], recovery).await;
+                cut(deployment.brokers.iter(), Passage::Shut, CUTS[round as usize % CUTS.len()], recovery).await;
                 sleep(SESSION).await;
             }
             Ok(())
         }
         Fault::SlowCql => {
-            let Some(gate) = deployment.nodes.first() else { return Ok(()) };
+            let Some(gates) = deployment.nodes.first() else { return Ok(()) };
             // Each way.
-            gate.set(Passage::Slow(Duration::from_millis(250)));
+            gates.iter().for_each(|gate| gate.set(Passage::Slow(Duration::from_millis(250))));
             sleep(Duration::from_secs(10)).await;
             recovery.healed();
-            gate.set(Passage::Open);
+            gates.iter().for_each(|gate| gate.set(Passage::Open));
             recovery.rest(Duration::ZERO).await;
             Ok(())
         }
@@ -173,13 +173,13 @@ async fn scale(deployment: &mut Deployment, recovery: &mut Recovery<'_>) -> anyh
     Ok(())
 }
 
-async fn cut(gates: &[Gate], passage: Passage, time: Duration, recovery: &mut Recovery<'_>) {
-    gates.iter().for_each(|gate| gate.set(passage));
+async fn cut<'a>(gates: impl Iterator<Item = &'a Gate> + Clone, passage: Passage, time: Duration, recovery: &mut Recovery<'_>) {
+    gates.clone().for_each(|gate| gate.set(passage));
     sleep(time).await;
     // What was swallowed would never come: the connections end with it.
-    gates.iter().for_each(|gate| gate.set(Passage::Shut));
+    gates.clone().for_each(|gate| gate.set(Passage::Shut));
     sleep(Duration::from_millis(50)).await;
     recovery.healed();
-    gates.iter().for_each(|gate| gate.set(Passage::Open));
+    gates.for_each(|gate| gate.set(Passage::Open));
     recovery.rest(Duration::from_secs(3)).await;
 }

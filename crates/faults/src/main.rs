@@ -11,6 +11,7 @@ mod listeners;
 mod observe;
 mod process;
 mod recovery;
+mod registrar;
 mod report;
 mod run;
 mod servers;

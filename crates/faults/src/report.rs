@@ -16,6 +16,8 @@ pub(crate) struct Outcome {
     pub(crate) sends: usize,
     pub(crate) acknowledged: usize,
     pub(crate) posts: usize,
+    /// Registrations, changes of names, sign-ins and sign-outs acknowledged.
+    pub(crate) account_changes: usize,
     pub(crate) lost: usize,
     pub(crate) duplicated: usize,
     pub(crate) violations: Vec<String>,
@@ -71,12 +73,13 @@ fn seconds(time: Duration) -> String {
 /// For the terminal.
 pub(crate) fn line(outcome: &Outcome) -> String {
     format!(
-        "{:<14} {} rounds, {} of {} sends acknowledged, {} posts, {} lost, {} duplicated, {} violations, {} error lines, longest time without an ack {} (of one {}), without a delivery {} (to one {}), {:.0}/s before, back after {}{}",
+        "{:<14} {} rounds, {} of {} sends acknowledged, {} posts, {} account changes, {} lost, {} duplicated, {} violations, {} error lines, longest time without an ack {} (of one {}), without a delivery {} (to one {}), {:.0}/s before, back after {}{}",
         outcome.fault,
         outcome.rounds,
         outcome.acknowledged,
         outcome.sends,
         outcome.posts,
+        outcome.account_changes,
         outcome.lost,
         outcome.duplicated,
         outcome.violations.len(),
@@ -95,20 +98,20 @@ pub(crate) fn line(outcome: &Outcome) -> String {
 pub(crate) fn document(outcomes: &[Outcome]) -> String {
     let mut text = "# Faults\n\nWhat clients get while a cluster is broken under them: two instances of each service on Kafka and Apache Cassandra \
          (in place of ScyllaDB), all on\none machine of two cores with the load itself; six clients on twelve devices in direct conversations and in a \
-         group that some leave and\ncome back to all the time, two authors of Moments and their friends, and six more friends in pairs whose devices show when messages are delivered. Each of them does something twice a second, well below \
+         group that some leave and\ncome back to all the time, two authors of Moments and their friends, and six more friends in pairs whose devices show when messages are delivered; two that register newcomers, sometimes two at once for one handle, change their names and sign their devices in and out (\"account changes\"). Each of them does something twice a second, well below \
          what the\nprocesses can do, so that a rate that is lower afterwards is a fault's doing. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
          there twice, every order is dense,\nevery unread count right, nothing forbidden was seen. Then all checkpoints are deleted and everything is \
          applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered; not all are, since who is out of\nthe group at \
          that moment is refused. \"Back to 90 %\" is the longest time of all rounds from the moment\nwhen what was broken is whole again (a process is started or goes on, the way is open) \
          until the rate of acknowledgements is at 90 % of\nthat before the fault and stays there for 3 s; it may be 30 s. After `kill-one` the next one may be killed before. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` a row's seed.\n\n\
-         | name | fault | rounds | brokers, nodes | sends acknowledged | posts | lost | duplicated | violations | replayed | longest time without an ack | of one sender | longest time without a delivery | to one device | back to 90 % after | day | commit | seed |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+         | name | fault | rounds | brokers, nodes | sends acknowledged | posts | account changes | lost | duplicated | violations | replayed | longest time without an ack | of one sender | longest time without a delivery | to one device | back to 90 % after | day | commit | seed |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
     for outcome in outcomes {
         let back = outcome.back.map_or_else(|| format!("not within {} s", WITHIN.as_secs()), seconds);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} | {} | {} | {} |",
             outcome.fault,
             outcome.what,
             outcome.rounds,
@@ -116,6 +119,7 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
             outcome.nodes,
             outcome.acknowledged,
             outcome.posts,
+            outcome.account_changes,
             outcome.lost,
             outcome.duplicated,
             outcome.violations.len() + outcome.errors.len(),

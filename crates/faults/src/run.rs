@@ -106,6 +106,7 @@ pub(crate) async fn run(fault: Fault, deployment: &mut Deployment, seed: u64, sh
         sends: history.sends.len(),
         acknowledged: history.sends.iter().filter(|sent| !sent.acked.is_empty()).count(),
         posts,
+        account_changes: others.account_changes(),
         lost,
         duplicated,
         violations,

@@ -15,7 +15,7 @@ use crate::{gate::Gate, process::Process, servers::Servers};
 
 const SERVICES: [&str; 4] = ["accounts", "graph", "chat", "moments"];
 const INSTANCES: usize = 2;
-/// Those behind gates to the nodes: the instances of one service write rows that only their owner writes, those of the other write on conditions.
+/// Those behind gates to the nodes: one of a service that writes what only it may write, one of a service that writes on conditions.
 const GATED: [&str; 2] = ["chat1", "accounts1"];
 /// The one behind gates to the brokers, which have one such address each.
 const GATED_FROM_BROKERS: &str = GATED[0];

@@ -44,3 +44,18 @@ impl<'a> Recovery<'a> {
         times?.into_iter().max()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_without_a_round_is_not_said_to_be_over() {
+        let observer = Observer::start(|| vec![1]);
+        let mut recovery = Recovery::new(&observer, 1.0);
+        assert_eq!(recovery.longest(), None);
+        // Nor one after whose round nothing comes.
+        recovery.healed();
+        assert_eq!(recovery.longest(), None);
+    }
+}

@@ -94,44 +94,61 @@ pub(crate) fn line(outcome: &Outcome) -> String {
     )
 }
 
+/// Above the rows.
+const INTRODUCTION: &str = "\
+# Faults
+
+What clients get while a cluster is broken under them: two instances of each service on Kafka and Apache Cassandra (in place of ScyllaDB), all on
+one machine of two cores with the load itself. Six clients on twelve devices are in direct conversations and in a group that some leave and come
+back to all the time; six more talk in pairs, with devices that show when messages are delivered; there are two authors of Moments and their
+friends; two more register newcomers, sometimes two at once for one handle, change their names and sign their devices in and out (\"account
+changes\"). Each of them does something about twice a second, well below what the processes can do, so that a rate that is lower afterwards is a
+fault's doing.
+
+After each fault everything they were told is judged: nothing acknowledged is lost, nothing is there twice, every order is dense, every unread
+count right, nothing forbidden was seen, every handle has one owner, every name and sign-out holds. Then all checkpoints are deleted and
+everything is applied once more, which must change nothing (\"replayed\"). A send counts as acknowledged when its client was answered; not all
+are, since who is out of the group at that moment is refused. \"Back to 90 %\" is the longest time, of all rounds, from the moment when what was
+broken is whole again (a process is started or goes on, the way is open) until the rate of acknowledgements is at 90 % of that before the fault
+and stays there for 3 s; it may be 30 s. With `kill-one` the next process may be killed meanwhile. A process that says nothing keeps its
+partitions for 3 s.
+
+Written by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` the seed of a row.
+";
+
+/// The cells of a row, under their headings.
+fn row(outcome: &Outcome) -> [(&'static str, String); 19] {
+    let back = outcome.back.map_or_else(|| format!("not within {} s", WITHIN.as_secs()), seconds);
+    [
+        ("name", outcome.fault.clone()),
+        ("fault", outcome.what.clone()),
+        ("rounds", outcome.rounds.to_string()),
+        ("brokers, nodes", format!("{}, {}", outcome.brokers, outcome.nodes)),
+        ("sends acknowledged", outcome.acknowledged.to_string()),
+        ("posts", outcome.posts.to_string()),
+        ("account changes", outcome.account_changes.to_string()),
+        ("lost", outcome.lost.to_string()),
+        ("duplicated", outcome.duplicated.to_string()),
+        ("violations", (outcome.violations.len() + outcome.errors.len()).to_string()),
+        ("replayed", if outcome.is_replayed { "yes" } else { "no" }.to_owned()),
+        ("longest time without an ack", seconds(outcome.longest_gap)),
+        ("of one sender", seconds(outcome.longest_of_one)),
+        ("longest time without a delivery", seconds(outcome.longest_silence)),
+        ("to one device", seconds(outcome.longest_to_one)),
+        ("back to 90 % after", back),
+        ("day", outcome.date.clone()),
+        ("commit", outcome.commit.clone()),
+        ("seed", outcome.seed.to_string()),
+    ]
+}
+
 /// For `docs/faults.md`.
 pub(crate) fn document(outcomes: &[Outcome]) -> String {
-    let mut text = "# Faults\n\nWhat clients get while a cluster is broken under them: two instances of each service on Kafka and Apache Cassandra \
-         (in place of ScyllaDB), all on\none machine of two cores with the load itself; six clients on twelve devices in direct conversations and in a \
-         group that some leave and\ncome back to all the time, two authors of Moments and their friends, and six more friends in pairs whose devices show when messages are delivered; two that register newcomers, sometimes two at once for one handle, change their names and sign their devices in and out (\"account changes\"). Each of them does something twice a second, well below \
-         what the\nprocesses can do, so that a rate that is lower afterwards is a fault's doing. After each fault everything they were told is judged: nothing acknowledged is lost, nothing is \
-         there twice, every order is dense,\nevery unread count right, nothing forbidden was seen. Then all checkpoints are deleted and everything is \
-         applied once more, which must change\nnothing (\"replayed\"). A send counts as acknowledged when its client was answered; not all are, since who is out of\nthe group at \
-         that moment is refused. \"Back to 90 %\" is the longest time of all rounds from the moment\nwhen what was broken is whole again (a process is started or goes on, the way is open) \
-         until the rate of acknowledgements is at 90 % of\nthat before the fault and stays there for 3 s; it may be 30 s. After `kill-one` the next one may be killed before. A process that says nothing keeps its partitions for 3 s.\n\nWritten by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` a row's seed.\n\n\
-         | name | fault | rounds | brokers, nodes | sends acknowledged | posts | account changes | lost | duplicated | violations | replayed | longest time without an ack | of one sender | longest time without a delivery | to one device | back to 90 % after | day | commit | seed |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-        .to_owned();
-    for outcome in outcomes {
-        let back = outcome.back.map_or_else(|| format!("not within {} s", WITHIN.as_secs()), seconds);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {back} | {} | {} | {} |",
-            outcome.fault,
-            outcome.what,
-            outcome.rounds,
-            outcome.brokers,
-            outcome.nodes,
-            outcome.acknowledged,
-            outcome.posts,
-            outcome.account_changes,
-            outcome.lost,
-            outcome.duplicated,
-            outcome.violations.len() + outcome.errors.len(),
-            if outcome.is_replayed { "yes" } else { "no" },
-            seconds(outcome.longest_gap),
-            seconds(outcome.longest_of_one),
-            seconds(outcome.longest_silence),
-            seconds(outcome.longest_to_one),
-            outcome.date,
-            outcome.commit,
-            outcome.seed,
-        );
+    let mut text = INTRODUCTION.to_owned();
+    let headings = row(&Outcome::default()).map(|(heading, _)| heading);
+    let rows = outcomes.iter().map(|outcome| row(outcome).map(|(_, cell)| cell).join(" | "));
+    for cells in [headings.join(" | "), headings.map(|_| "---").join(" | ")].into_iter().chain(rows) {
+        let _ = writeln!(text, "| {cells} |");
     }
     let missing: Vec<_> = Fault::ALL.iter().filter(|fault| outcomes.iter().all(|outcome| outcome.fault != fault.name())).collect();
     if !missing.is_empty() {
@@ -149,13 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_has_a_cell_for_each_heading_and_says_which_run_it_is_of() {
+    fn a_row_says_under_its_heading_which_run_it_is_of() {
         let (date, commit) = ("2025-01-31".to_owned(), "0123abc-dirty".to_owned());
-        let text = document(&[Outcome { fault: "freeze".to_owned(), date, commit, seed: 77, ..Outcome::default() }]);
-        let rows: Vec<Vec<&str>> = text.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').collect()).collect();
+        let text = document(&[Outcome { fault: "freeze".to_owned(), date, commit, seed: 77, posts: 5, ..Outcome::default() }]);
+        let rows: Vec<Vec<&str>> = text.lines().filter(|line| line.starts_with('|')).map(|line| line.split(" | ").collect()).collect();
         let [headings, line, row] = &rows[..] else { panic!("{text}") };
         assert_eq!((headings.len(), line.len()), (row.len(), row.len()), "{text}");
-        let cell = |heading: &str| row[headings.iter().position(|found| found.trim() == heading).expect(heading)].trim();
-        assert_eq!([cell("name"), cell("day"), cell("commit"), cell("seed")], ["freeze", "2025-01-31", "0123abc-dirty", "77"]);
+        let cell = |heading: &str| row[headings.iter().position(|found| found.trim_matches([' ', '|']) == heading).expect(heading)];
+        assert_eq!([cell("posts"), cell("day"), cell("commit"), cell("seed")], ["5", "2025-01-31", "0123abc-dirty", "77 |"]);
     }
 }

@@ -83,6 +83,7 @@ impl Ended {
         }
         for (number, registrar) in self.registrars.iter().enumerate() {
             match registrar.judged().await {
+                Ok(_) if registrar.acknowledged == 0 => violations.push(format!("registrar {number}: nothing was acknowledged")),
                 Ok(wrong) => violations.extend(wrong),
                 Err(error) => violations.push(format!("registrar {number}: {error:#}")),
             }

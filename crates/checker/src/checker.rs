@@ -2,7 +2,7 @@
 
 pub mod groups;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::history::{Entry, Final, History, Message, What};
 
@@ -32,6 +32,7 @@ pub fn check(history: &History) -> Vec<Violation> {
         conversations_are_dense(history, user, &mut report);
         unread_is_a_recount(history, user, &mut report);
         reads_are_own(history, user, &mut report);
+        contacts_are_as_answered(history, user, &mut report);
     }
     members_agree(history, &mut report);
     groups::views_are_the_order_of_their_times(history, &mut report);
@@ -126,6 +127,9 @@ fn acknowledged_are_there_once(history: &History, report: &mut Report) {
         if sent.acked.iter().any(|sequence| sequence != first) {
             report.add(3, format!("send {} was answered with sequences {:?}", sent.id, sent.acked));
         }
+        if !history.members.contains_key(&sent.conversation) && !history.groups.contains_key(&sent.conversation) {
+            report.add(1, format!("send {} was acknowledged as {first} of {:?}, which is nobody's", sent.id, sent.conversation));
+        }
         let sender = history.finals[sent.from].user_id.as_str();
         for user in history.members.get(&sent.conversation).into_iter().flatten() {
             let copies = inboxes[*user].get(&(sender, sent.id.as_str())).map_or(&[][..], Vec::as_slice);
@@ -140,19 +144,23 @@ fn acknowledged_are_there_once(history: &History, report: &mut Report) {
 }
 
 fn devices_saw_the_inbox(history: &History, report: &mut Report) {
-    for (number, device) in history.devices.iter().enumerate() {
+    'devices: for (number, device) in history.devices.iter().enumerate() {
         let inbox = &history.finals[device.user].inbox;
         let mut last = device.from;
         for entry in &device.shown {
             if entry.cursor != last + 1 {
                 report.add(4, format!("device {number} of user {} was shown {} after {last}", device.user, entry.cursor));
-                break;
+                continue 'devices;
             }
             last = entry.cursor;
             if inbox.get(last as usize - 1).is_none_or(|kept| kept != entry) {
                 report.add(4, format!("device {number} of user {} was shown at {last} what is not there: {:?}", device.user, entry.what));
-                break;
+                continue 'devices;
             }
+        }
+        if let Some(head) = history.heads.get(&device.user).filter(|head| last < **head) {
+            let next = inbox.get(last as usize).map(|entry| &entry.what);
+            report.add(4, format!("device {number} of user {} was shown nothing after {last} of {head}: next is {next:?}", device.user));
         }
     }
 }
@@ -181,19 +189,51 @@ fn recount(end: &Final, conversation: &str, read: u64) -> u64 {
     messages.filter(|message| message.is_sent() && message.sequence > read && message.sender != end.user_id).count() as u64
 }
 
+/// A user is shown positions they asked for, that of a message of their own, up to which everything counts as read once there are
+/// many of these, and in the list the place they came in at.
 fn reads_are_own(history: &History, user: usize, report: &mut Report) {
-    let own = history.attempted.get(&user);
-    for entry in &history.finals[user].inbox {
-        if let What::Read { conversation, sequence } = &entry.what {
-            // Who answers right behind what they have read has read on to their own message.
-            let end = &history.finals[user];
-            let messages = end.messages.get(conversation).into_iter().flatten();
-            let sent = messages.filter(|message| message.sender == end.user_id).map(|message| message.sequence).max().unwrap_or_default();
-            let most = own.and_then(|own| own.get(conversation)).copied().unwrap_or_default().max(sent);
-            if *sequence > most {
-                report.add(8, format!("user {user} was shown a read position {sequence} of {conversation} beyond its own {most}"));
-            }
+    let end = &history.finals[user];
+    let mut sent: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    let mut joined = HashSet::new();
+    for (_, message) in messages(&end.inbox) {
+        if message.is_sent() && message.sender == end.user_id {
+            sent.entry(&message.conversation).or_default().insert(message.sequence);
+        } else if message.joined.contains(&end.user_id) {
+            joined.insert((message.conversation.as_str(), message.sequence.saturating_sub(1)));
         }
+    }
+    let asked = history.asked.get(&user);
+    let is_own = |conversation: &str, position: u64| {
+        let sent = sent.get(conversation);
+        if let Some(asked) = asked {
+            return [asked.get(conversation), sent].into_iter().flatten().any(|positions| positions.contains(&position));
+        }
+        let attempted = history.attempted.get(&user).and_then(|attempted| attempted.get(conversation));
+        attempted.max(sent.and_then(BTreeSet::last)).is_some_and(|most| position <= *most)
+    };
+    for entry in &end.inbox {
+        if let What::Read { conversation, sequence } = &entry.what
+            && !is_own(conversation, *sequence)
+        {
+            report.add(8, format!("user {user}: cursor {} shows read position {sequence} of {conversation}, not their own", entry.cursor));
+        }
+    }
+    for (conversation, shown) in end.conversations.iter().filter(|_| asked.is_some()) {
+        if shown.read != 0 && !is_own(conversation, shown.read) && !joined.contains(&(conversation.as_str(), shown.read)) {
+            report.add(8, format!("user {user}: {conversation} shows read position {}, not their own", shown.read));
+        }
+    }
+}
+
+fn contacts_are_as_answered(history: &History, user: usize, report: &mut Report) {
+    let Some(friends) = history.friends.get(&user) else { return };
+    let end = &history.finals[user];
+    let friends: BTreeSet<_> = friends.iter().map(|friend| history.finals[*friend].user_id.clone()).collect();
+    if end.contacts != friends {
+        report.add(6, format!("user {user} has the contacts {:?}, and was answered {friends:?}", end.contacts));
+    }
+    if !end.blocked.is_empty() {
+        report.add(6, format!("user {user} blocks {:?}, and blocked nobody", end.blocked));
     }
 }
 
@@ -202,7 +242,7 @@ mod tests {
     use super::*;
     use crate::history::{Conversation, Device, Sent};
 
-    /// Two users, one conversation, three messages, one device each, one read.
+    /// Two friends, one conversation, three messages, one device each, one read.
     fn good() -> History {
         let ids = ["ada", "bob"];
         let message = |sequence: u64| {
@@ -223,19 +263,24 @@ mod tests {
             inbox.extend(listed.iter().map(|message| Entry { cursor: message.sequence + 1, what: What::Message(message.clone()) }));
             let mut shown = Conversation { head: 3, read: 0, unread: if user == 0 { 1 } else { 2 } };
             if user == 1 {
-                inbox.push(Entry { cursor: 5, what: What::Read { conversation: "d".into(), sequence: 1 } });
-                shown = Conversation { head: 3, read: 1, unread: 1 };
+                inbox.push(Entry { cursor: 5, what: What::Read { conversation: "d".into(), sequence: 2 } });
+                shown = Conversation { head: 3, read: 2, unread: 1 };
             }
+            history.heads.insert(user, inbox.len() as u64);
+            history.friends.insert(user, [1 - user].into());
+            history.asked.entry(user).or_default();
             history.devices.push(Device { user, from: 1, shown: inbox[1..].to_vec() });
             history.finals.push(Final {
                 user_id: id.into(),
                 inbox,
                 messages: [("d".to_owned(), listed.clone())].into(),
                 conversations: [("d".to_owned(), shown)].into(),
+                contacts: [ids[1 - user].to_owned()].into(),
+                ..Final::default()
             });
         }
-        history.reads.insert(1, [("d".to_owned(), 1)].into());
-        history.attempted = history.reads.clone();
+        history.reads.insert(1, [("d".to_owned(), 2)].into());
+        history.asked.insert(1, [("d".to_owned(), [2].into())].into());
         history.sends = listed
             .iter()
             .map(|m| Sent {
@@ -288,6 +333,16 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledged_send_to_a_conversation_that_nobody_has_is_found() {
+        for conversation in ["", "e"] {
+            planted(1, |history| {
+                let sent = Sent { from: 0, id: "m4".into(), conversation: conversation.into(), acked: vec![1], text: "t4".into() };
+                history.sends.push(sent);
+            });
+        }
+    }
+
+    #[test]
     fn a_message_delivered_twice_is_found() {
         let twice = |history: &mut History| {
             let mut again = history.finals[0].inbox[3].clone();
@@ -337,7 +392,61 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_is_not_shown_all_is_found() {
+        planted(4, |history| history.devices[0].shown.clear());
+        planted(4, |history| history.devices[1].shown.truncate(2));
+        planted(4, |history| history.devices.push(Device { user: 1, ..Device::default() }));
+        // Until then it was right.
+        let mut stopped = good();
+        stopped.heads.insert(1, 3);
+        stopped.devices[1].shown.truncate(2);
+        assert_eq!(check(&stopped), []);
+        stopped.heads.clear();
+        stopped.devices[0].shown.clear();
+        assert_eq!(check(&stopped), []);
+    }
+
+    fn show_read(history: &mut History, sequence: u64) {
+        history.finals[0].inbox.push(Entry { cursor: 5, what: What::Read { conversation: "d".into(), sequence } });
+    }
+
+    #[test]
     fn somebody_elses_read_position_is_found() {
-        planted(8, |history| history.finals[0].inbox.push(Entry { cursor: 5, what: What::Read { conversation: "d".into(), sequence: 9 } }));
+        planted(8, |history| show_read(history, 2));
+        planted(8, |history| show_read(history, 9));
+        planted(8, |history| history.finals[0].conversations.get_mut("d").expect("there").read = 2);
+        // It is no other's once it is asked for, or that of an own message.
+        for (asked, own) in [(2, 2), (2, 1), (2, 3)] {
+            let mut history = good();
+            history.asked.insert(0, [("d".to_owned(), [asked].into())].into());
+            show_read(&mut history, own);
+            assert_eq!(check(&history), []);
+        }
+    }
+
+    #[test]
+    fn a_read_position_above_the_highest_one_is_found_where_no_more_is_known() {
+        let unknown = |history: &mut History| {
+            history.asked.clear();
+            history.attempted = history.reads.clone();
+        };
+        let mut history = good();
+        unknown(&mut history);
+        assert_eq!(check(&history), []);
+        planted(8, |history| {
+            unknown(history);
+            show_read(history, 4);
+        });
+    }
+
+    #[test]
+    fn contacts_that_are_lost_added_or_blocked_are_found() {
+        planted(6, |history| history.finals[0].contacts.clear());
+        planted(6, |history| {
+            history.finals[1].contacts.insert("eve".into());
+        });
+        planted(6, |history| {
+            history.finals[1].blocked.insert("ada".into());
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! What clients did and saw, in a form the checker can judge without knowing how it came about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +109,12 @@ pub struct Final {
     pub messages: BTreeMap<String, Vec<Message>>,
     /// Every conversation in the list.
     pub conversations: BTreeMap<String, Conversation>,
+    /// UUIDs of the contacts.
+    #[serde(default)]
+    pub contacts: BTreeSet<String>,
+    /// UUIDs of the blocked.
+    #[serde(default)]
+    pub blocked: BTreeSet<String>,
 }
 
 /// A whole history.
@@ -118,10 +124,16 @@ pub struct History {
     pub sends: Vec<Sent>,
     /// The highest read position each user was told is set, by user and conversation.
     pub reads: BTreeMap<User, BTreeMap<String, u64>>,
-    /// The highest read position each user asked for, answered or not.
+    /// The highest read position each user asked for, answered or not: of those of whom no more is known.
     pub attempted: BTreeMap<User, BTreeMap<String, u64>>,
+    /// Every read position each user asked for, answered or not: of those of whom all are known.
+    #[serde(default)]
+    pub asked: BTreeMap<User, BTreeMap<String, BTreeSet<u64>>>,
     /// Every device.
     pub devices: Vec<Device>,
+    /// The cursor up to which each user's devices watched; nothing of a user whose devices may have stopped before.
+    #[serde(default)]
+    pub heads: BTreeMap<User, u64>,
     /// By user: what is there in the end.
     pub finals: Vec<Final>,
     /// The two members of each conversation.
@@ -129,6 +141,9 @@ pub struct History {
     /// The groups.
     #[serde(default)]
     pub groups: BTreeMap<String, Group>,
+    /// The contacts each user has as answers said, and nobody is blocked; nothing of a user of whom that is not known.
+    #[serde(default)]
+    pub friends: BTreeMap<User, BTreeSet<User>>,
 }
 
 /// A group, as those who change it know it.

@@ -154,6 +154,7 @@ mod tests {
                 end.conversations.insert(GROUP.into(), Conversation { head: ORDER, read, unread });
                 end.messages.insert(GROUP.into(), listed.map(message).collect());
             }
+            history.asked.insert(history.finals.len(), BTreeMap::new());
             history.finals.push(end);
         }
         let changes = BTreeMap::from([(1, Changes { joins: 2, leaves: 1, unanswered: false })]);
@@ -226,6 +227,12 @@ mod tests {
             history.finals[1].conversations.clear();
         });
         planted(5, |history| history.finals[0].conversations.get_mut(GROUP).expect("there").unread = 2);
+    }
+
+    #[test]
+    fn a_read_position_that_is_neither_own_nor_where_the_time_begins_is_found() {
+        planted(8, |history| history.finals[1].conversations.get_mut(GROUP).expect("there").read = 3);
+        planted(8, |history| history.finals[0].conversations.get_mut(GROUP).expect("there").read = 2);
     }
 
     #[test]

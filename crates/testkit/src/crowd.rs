@@ -4,7 +4,7 @@
 mod group;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     history::{Conversation, Device, Entry, Final, History, Message, Sent, What},
-    people::{SOON, another_device, befriend, newcomer},
+    people::{SOON, another_device, befriend, blocked, contacts, newcomer},
     wait::wait_for,
 };
 
@@ -42,6 +42,8 @@ pub struct Crowd {
 
 /// Bytes that are added to some texts.
 const LONG: usize = 15 << 10;
+/// How long nothing comes on a stream that has nothing to say.
+const QUIET: Duration = Duration::from_millis(200);
 /// A nudge's entries: both messages, the contact, the profile.
 const ADDED: usize = 4;
 
@@ -62,6 +64,7 @@ impl Crowd {
         for pair in 0..pairs {
             let conversation = befriend(&users[pair * 2], &users[pair * 2 + 1]).await?;
             history.members.insert(conversation, vec![pair * 2, pair * 2 + 1]);
+            befriended(&mut history, pair * 2, pair * 2 + 1);
         }
         let acknowledged = watch::Sender::new(vec![0; users.len()]);
         Ok(Self { endpoint, users, history: Arc::new(Mutex::new(history)), acknowledged, group: None, pace: None })
@@ -74,16 +77,18 @@ impl Crowd {
         Self { pace: Some(every), ..self }
     }
 
-    /// Everybody sends to their friend, resends, marks read, and watches on two devices, until `stop` is set. Calls that fail are tried again
-    /// with the same ids until they are decided or `stop` and the grace have passed.
+    /// Everybody sends to their friend, resends, marks read, and watches on two devices, until `stop` is set. Calls that fail are tried
+    /// again with the same ids until they are decided or `stop` and the grace have passed. Then the devices watch until they were shown
+    /// all there is. To be called once: what is judged is where the last one ended.
     ///
     /// # Errors
     /// A refusal where none is due.
     pub async fn busy(&self, seed: u64, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut devices) = (JoinSet::new(), JoinSet::new());
+        let heads = watch::Sender::new(BTreeMap::new());
         for user in 0..self.users.len() {
             for device in 0..2 {
-                tasks.spawn(watch(self.device(user, device).await?, user, Arc::clone(&self.history), Arc::clone(&stop)));
+                devices.spawn(watch(self.device(user, device).await?, user, Arc::clone(&self.history), heads.subscribe()));
             }
             for sender in 0..2 {
                 let (account, peer) = (self.users[user].clone(), self.users[user ^ 1].user_id().to_owned());
@@ -95,6 +100,13 @@ impl Crowd {
         }
         self.busy_in_group(&mut tasks, seed, &stop);
         while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        let inboxes = self.settled().await?;
+        let ends: BTreeMap<_, _> = inboxes.iter().map(|inbox| inbox.len() as u64).enumerate().collect();
+        self.history.lock().await.heads = ends.clone();
+        heads.send_replace(ends);
+        while let Some(ended) = devices.join_next().await {
             ended??;
         }
         Ok(())
@@ -164,69 +176,76 @@ impl Crowd {
     /// After everything is quiet: reads everything there is and completes the history.
     ///
     /// # Errors
-    /// The server cannot be reached, or an acknowledged message does not arrive within a minute.
+    /// The server cannot be reached.
     pub async fn finish(&self) -> anyhow::Result<History> {
-        self.group_is_heard().await?;
+        let inboxes = self.settled().await?;
         let mut history = self.history.lock().await.clone();
-        for (user, account) in self.users.iter().enumerate() {
-            let expected: Vec<_> = history.sends.iter().filter(|sent| !sent.acked.is_empty()).map(|sent| sent.id.clone()).collect();
-            let members = &history.members;
-            let mine: Vec<_> = history
-                .sends
-                .iter()
-                .filter(|sent| {
-                    members.get(&sent.conversation).is_some_and(|members| members.contains(&user)) && expected.contains(&sent.id)
-                })
-                .map(|sent| sent.id.clone())
-                .collect();
-            // Delivery follows the acknowledgement at once, but not in the same instant; what never comes is for the checker to say.
-            let inbox = wait_for("the inbox has every acknowledged message", SOON, || async {
-                let inbox = inbox(account).await.map_err(|error| (0, error.to_string()))?;
-                let got: std::collections::HashSet<_> = inbox
-                    .iter()
-                    .filter_map(|entry| match &entry.what {
-                        What::Message(message) => Some(&message.id),
-                        _ => None,
-                    })
-                    .collect();
-                let missing = mine.iter().filter(|id| !got.contains(id)).count();
-                if missing == 0 { Ok(inbox) } else { Err((missing, String::new())) }
-            })
-            .await;
-            let end = &mut history.finals[user];
-            end.inbox = match inbox {
-                Ok(inbox) => inbox,
-                Err(_) => self::inbox(account).await?,
-            };
+        for ((end, account), inbox) in history.finals.iter_mut().zip(&self.users).zip(inboxes) {
+            end.inbox = inbox;
             end.conversations = conversations(account).await?;
             for conversation in end.conversations.keys() {
                 end.messages.insert(conversation.clone(), messages(account, conversation).await?);
             }
+            end.contacts = contacts(account).await?;
+            end.blocked = blocked(account).await?;
         }
         Ok(history)
     }
+
+    /// Everybody's inbox with what was acknowledged: delivery follows the answer at once, but not in the same instant. What never comes
+    /// is for the checker to say.
+    async fn settled(&self) -> anyhow::Result<Vec<Vec<Entry>>> {
+        self.group_is_heard().await?;
+        let history = self.history.lock().await.clone();
+        let mut inboxes = Vec::new();
+        for (user, account) in self.users.iter().enumerate() {
+            let is_mine = |conversation| history.members.get(conversation).is_some_and(|members| members.contains(&user));
+            let acked = history.sends.iter().filter(|sent| !sent.acked.is_empty() && is_mine(&sent.conversation));
+            let mine: HashSet<&String> = acked.map(|sent| &sent.id).collect();
+            let whole = wait_for("the inbox has every acknowledged message", SOON, || async {
+                let inbox = inbox(account).await.map_err(|error| (0, error.to_string()))?;
+                let got = inbox.iter().filter(|entry| matches!(&entry.what, What::Message(message) if mine.contains(&message.id))).count();
+                if got >= mine.len() { Ok(inbox) } else { Err((mine.len() - got, String::new())) }
+            });
+            inboxes.push(match whole.await {
+                Ok(inbox) => inbox,
+                Err(_) => inbox(account).await?,
+            });
+        }
+        Ok(inboxes)
+    }
 }
 
-async fn watch(account: Account, user: usize, history: Arc<Mutex<History>>, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+fn befriended(history: &mut History, one: usize, other: usize) {
+    for (user, friend) in [(one, other), (other, one)] {
+        history.friends.entry(user).or_default().insert(friend);
+    }
+}
+
+/// One device, until it was shown its user's inbox up to what is told to be its head, and nothing comes any more; or a while longer,
+/// if that never happens: for the checker to say.
+async fn watch(
+    account: Account,
+    user: usize,
+    history: Arc<Mutex<History>>,
+    heads: watch::Receiver<BTreeMap<usize, u64>>,
+) -> anyhow::Result<()> {
     let mut device = Device { user, ..Device::default() };
     let mut live = account.live(0);
-    let mut quiet_since = None;
+    let mut until = None;
     loop {
-        match timeout(Duration::from_millis(200), live.next()).await {
-            Ok(Some(Ok(LiveEvent::Entry(entry)))) => {
-                quiet_since = None;
-                device.shown.push(Entry::from(&*entry));
-            }
+        let mut is_quiet = false;
+        match timeout(QUIET, live.next()).await {
+            Ok(Some(Ok(LiveEvent::Entry(entry)))) => device.shown.push(Entry::from(&*entry)),
             Ok(Some(Ok(LiveEvent::Welcome { .. }))) => {}
             Ok(Some(Err(error))) => return Err(error).context("a live stream ended"),
             Ok(None) => break,
-            Err(_) if stop.load(Ordering::Relaxed) => {
-                // Two quiet seconds after the end of the sending are enough: what comes later is checked by Sync.
-                if quiet_since.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(2) {
-                    break;
-                }
-            }
-            Err(_) => {}
+            Err(_) => is_quiet = true,
+        }
+        let Some(head) = heads.borrow().get(&user).copied() else { continue };
+        let shown = device.shown.last().map_or(0, |entry| entry.cursor);
+        if (shown >= head && is_quiet) || Instant::now() > *until.get_or_insert_with(|| Instant::now() + SOON) {
+            break;
         }
     }
     history.lock().await.devices.push(device);
@@ -268,8 +287,8 @@ impl Sending {
         let Self { account, user, peer, mut rng, history, acknowledged, mut pace } = self;
         let live = account.live(u64::MAX);
         let mut sends = Vec::new();
-        let mut reads = BTreeMap::new();
-        let mut attempted = BTreeMap::new();
+        let mut reads: BTreeMap<String, u64> = BTreeMap::new();
+        let mut asked: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         while !stop.load(Ordering::Relaxed) {
             pace.due().await;
             let mut sent = Sent {
@@ -320,7 +339,8 @@ impl Sending {
             if let (Some(sequence), true) = (sent.acked.first(), rng.random_ratio(1, 10)) {
                 let request =
                     chat::MarkReadRequest { conversation_id: sent.conversation.clone(), sequence: *sequence, request_id: new_id() };
-                highest(&mut attempted, &sent.conversation, *sequence);
+                let asked = asked.entry(sent.conversation.clone()).or_default();
+                asked.insert(*sequence);
                 let read = account
                     .call(|mut services| {
                         let request = request.clone();
@@ -328,7 +348,13 @@ impl Sending {
                     })
                     .await;
                 match read {
-                    Ok(answer) => highest(&mut reads, &sent.conversation, answer.read),
+                    Ok(answer) => {
+                        highest(&mut reads, &sent.conversation, answer.read);
+                        // A server that has not heard of the message reads as far as it knows.
+                        if answer.read < *sequence {
+                            asked.insert(answer.read);
+                        }
+                    }
                     Err(Error::Unavailable(_)) => {}
                     Err(error) => return Err(error).context("reading was refused"),
                 }
@@ -338,10 +364,10 @@ impl Sending {
         let mut history = history.lock().await;
         let history = &mut *history;
         history.sends.extend(sends);
-        for (all, own) in [(&mut history.reads, reads), (&mut history.attempted, attempted)] {
-            let all = all.entry(user).or_default();
-            own.into_iter().for_each(|(conversation, read)| highest(all, &conversation, read));
-        }
+        let all = history.reads.entry(user).or_default();
+        reads.into_iter().for_each(|(conversation, read)| highest(all, &conversation, read));
+        let all = history.asked.entry(user).or_default();
+        asked.into_iter().for_each(|(conversation, positions)| all.entry(conversation).or_default().extend(positions));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! People for tests: newcomers with handles that nobody else has, and how they become friends.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use plaza_client::{Account, Device, Endpoint, Error, chat, chat::entry::Event, graph, new_id};
 
@@ -88,4 +88,38 @@ async fn was_told(one: &Account, other: &Account, conversation: &str) -> Result<
 /// Their ids are none.
 pub fn conversation_of(one: &Account, other: &Account) -> anyhow::Result<String> {
     Ok(plaza_types::ConversationId::direct(one.user_id().parse()?, other.user_id().parse()?).to_string())
+}
+
+/// UUIDs of somebody's contacts.
+///
+/// # Errors
+/// Any refusal.
+pub async fn contacts(account: &Account) -> Result<BTreeSet<String>, Error> {
+    let (mut found, mut page_token) = (BTreeSet::new(), String::new());
+    loop {
+        let request = graph::ListContactsRequest { page_size: 200, page_token };
+        let page = account.call(|mut services| {
+            let request = request.clone();
+            async move { services.graph.list_contacts(request).await }
+        });
+        let page = page.await?;
+        found.extend(page.contacts.into_iter().map(|contact| contact.user_id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+/// UUIDs of those whom somebody blocks: the first 200.
+///
+/// # Errors
+/// Any refusal.
+pub async fn blocked(account: &Account) -> Result<BTreeSet<String>, Error> {
+    let request = graph::ListBlockedRequest { page_size: 200, page_token: String::new() };
+    let page = account.call(|mut services| {
+        let request = request.clone();
+        async move { services.graph.list_blocked(request).await }
+    });
+    Ok(page.await?.user_ids.into_iter().collect())
 }

@@ -13,7 +13,7 @@ use plaza_client::{Account, Error, chat, new_id, text};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Crowd, Pace, inbox};
+use super::{Crowd, Pace, befriended, inbox};
 use crate::{
     checker::groups,
     history::{Changes, Group, History, Message, Sent, What},
@@ -32,8 +32,9 @@ impl Crowd {
     pub async fn meet(&mut self) -> anyhow::Result<()> {
         let owner = &self.users[OWNER];
         // The owner's pair are friends already.
-        for other in &self.users[2..] {
+        for (user, other) in self.users.iter().enumerate().skip(2) {
             befriend(owner, other).await?;
+            befriended(&mut *self.history.lock().await, OWNER, user);
         }
         let others: Vec<String> = self.users[1..].iter().map(|user| user.user_id().to_owned()).collect();
         let group = owner.create_group("the crowd", others).await?.conversation_id;

@@ -11,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use plaza_client::{Account, Endpoint, Error, graph, moments, moments::audience::Kind as Audience, new_id};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 use tonic::Code;
 
 use crate::{
-    people::{SOON, befriend, newcomer},
+    people::{SOON, befriend, blocked, contacts, newcomer},
     wait::wait_for,
 };
 
@@ -211,6 +211,40 @@ impl Circle {
             let now = answered!(self.author, moments, get_post, request)?.post.unwrap_or_default();
             ensure!(now.like_count == u32::from(post.liked && !self.blocked), "likes are not as acknowledged: {now:?}");
         }
+        self.agree().await?;
         Ok(self.posts.len())
+    }
+
+    /// Both lists of contacts and of the blocked, and what the author hides, are as acknowledged.
+    async fn agree(&self) -> anyhow::Result<()> {
+        let (author, friend) = (self.author.user_id(), self.friend.user_id());
+        // A change through the log: what of it is read again has been read then.
+        for (account, other) in [(&self.author, friend), (&self.friend, author)] {
+            let request = graph::UpdateContactRequest {
+                user_id: other.to_owned(),
+                starred: true,
+                update_mask: Some(prost_types::FieldMask { paths: vec!["starred".into()] }),
+                request_id: new_id(),
+                ..Default::default()
+            };
+            answered!(account, graph, update_contact, request).context("the two are in each other's lists")?;
+        }
+        let only = |user: &str| BTreeSet::from([user.to_owned()]);
+        let hidden = || async {
+            let contact = answered!(self.author, graph, get_contact, graph::GetContactRequest { user_id: friend.to_owned() });
+            contact.map(|answer| answer.contact.unwrap_or_default().permissions.unwrap_or_default().hide_my_moments)
+        };
+        let expected =
+            ([only(friend), only(author)], [if self.blocked { only(friend) } else { BTreeSet::new() }, BTreeSet::new()], self.hidden);
+        wait_for("contacts and blocks are as acknowledged", SOON, || async {
+            let found = async {
+                let contacts = [contacts(&self.author).await?, contacts(&self.friend).await?];
+                let blocked = [blocked(&self.author).await?, blocked(&self.friend).await?];
+                Ok::<_, Error>((contacts, blocked, hidden().await?))
+            };
+            let found = found.await.map_err(|error| error.to_string())?;
+            if found == expected { Ok(()) } else { Err(format!("{found:?}, not {expected:?}")) }
+        })
+        .await
     }
 }

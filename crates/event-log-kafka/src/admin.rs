@@ -5,15 +5,16 @@ use std::{sync::Arc, time::Duration};
 
 use plaza_event_log::Error;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     error::RDKafkaErrorCode,
     metadata::Metadata,
 };
 use tokio::time::Instant;
 
 use crate::{
-    Config, MAX_MESSAGE_BYTES,
+    Config,
     connection::{Connection, Events, unavailable},
+    settings::{Settings, copies, wanted},
     topics::TopicSpec,
 };
 
@@ -23,24 +24,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a topic may take until every broker knows it.
 const VISIBLE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(100);
-/// Copies of each partition, where there are as many brokers.
-const REPLICAS: usize = 3;
-/// Records must be there for longer than a request may come again and a checkpoint may be old; retention is checked to be above this.
-const SHORTEST_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
-/// Creates the topics that are missing and checks all of them. Doing it twice, or in two places at once, is the same as doing it once.
+/// Creates the topics that are missing and checks all of them. Doing it twice, or in two places at once, is the same as doing it once. Gives what
+/// they are like, in their order, for [`check`].
 ///
 /// # Errors
 /// `Fatal` when a topic is not as it must be, with everything that is wrong and what to do; `Unavailable` when the cluster does not answer.
-pub async fn create(config: &Config, specs: &[TopicSpec]) -> Result<(), Error> {
+pub async fn create(config: &Config, specs: &[TopicSpec]) -> Result<Vec<Settings>, Error> {
     let admin = Admin::open(&Arc::new(Connection::new(config)?))?;
-    let brokers = admin.metadata(None).await?.brokers().len();
-    let replicas = match config.replicas {
-        0 => brokers.clamp(1, REPLICAS),
-        replicas => replicas as usize,
-    };
+    let replicas = copies(config, admin.metadata(None).await?.brokers().len());
     let names: Vec<String> = specs.iter().map(|spec| spec.name(&config.prefix)).collect();
-    let settings = settings(config, replicas);
+    let settings = wanted(config, replicas);
     let topics: Vec<NewTopic<'_>> = names
         .iter()
         .zip(specs)
@@ -57,10 +51,10 @@ pub async fn create(config: &Config, specs: &[TopicSpec]) -> Result<(), Error> {
     }
     let until = Instant::now() + VISIBLE;
     loop {
-        let findings = admin.check(&config.prefix, specs).await?;
+        let findings = admin.check(specs, &[]).await?;
         match findings.outcome() {
             Err(_) if findings.wrong.is_empty() && Instant::now() < until => tokio::time::sleep(AGAIN).await,
-            outcome => return outcome,
+            outcome => return outcome.map(|()| findings.settings.into_iter().map(|settings| settings.promised(config)).collect()),
         }
     }
 }
@@ -82,25 +76,20 @@ pub async fn delete(config: &Config, specs: &[TopicSpec]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks that all topics are as the processes rely on.
-pub(crate) async fn check(connection: &Arc<Connection>, specs: &[TopicSpec]) -> Result<(), Error> {
-    Admin::open(connection)?.check(&connection.config.prefix, specs).await?.outcome()
+/// Checks that all topics are as the processes rely on, and what was recorded of each, in their order.
+///
+/// # Errors
+/// As [`create`].
+pub async fn check(config: &Config, specs: &[TopicSpec], recorded: &[Settings]) -> Result<(), Error> {
+    check_on(&Arc::new(Connection::new(config)?), specs, recorded).await
+}
+
+pub(crate) async fn check_on(connection: &Arc<Connection>, specs: &[TopicSpec], recorded: &[Settings]) -> Result<(), Error> {
+    Admin::open(connection)?.check(specs, recorded).await?.outcome()
 }
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
-}
-
-fn settings(config: &Config, replicas: usize) -> Vec<(&'static str, String)> {
-    vec![
-        ("message.timestamp.type", "LogAppendTime".to_owned()),
-        ("cleanup.policy", "delete".to_owned()),
-        ("retention.ms", config.retention.as_millis().to_string()),
-        ("retention.bytes", "-1".to_owned()),
-        ("max.message.bytes", MAX_MESSAGE_BYTES.to_string()),
-        ("min.insync.replicas", if replicas > 2 { "2" } else { "1" }.to_owned()),
-        ("unclean.leader.election.enable", "false".to_owned()),
-    ]
 }
 
 /// What is not as it must be.
@@ -109,6 +98,8 @@ struct Findings {
     /// Topics that do not exist, or not yet on every broker.
     missing: Vec<String>,
     wrong: Vec<String>,
+    /// What the others are like.
+    settings: Vec<Settings>,
 }
 
 impl Findings {
@@ -116,19 +107,20 @@ impl Findings {
         if self.missing.is_empty() && self.wrong.is_empty() {
             return Ok(());
         }
-        let missing = self.missing.iter().map(|name| format!("topic {name} does not exist: create the topics first"));
+        let missing = self.missing.iter().map(|name| format!("topic {name} does not exist: create the topics first (`plaza migrate`)"));
         Err(Error::Fatal(missing.chain(self.wrong.iter().cloned()).collect::<Vec<_>>().join("; ")))
     }
 }
 
 struct Admin {
+    connection: Arc<Connection>,
     client: Option<Arc<AdminClient<Events>>>,
 }
 
 impl Admin {
     fn open(connection: &Arc<Connection>) -> Result<Self, Error> {
         let client = connection.client(ROLE).create_with_context(Events::new(ROLE)).map_err(|error| unavailable(&error))?;
-        Ok(Self { client: Some(Arc::new(client)) })
+        Ok(Self { connection: Arc::clone(connection), client: Some(Arc::new(client)) })
     }
 
     fn client(&self) -> Result<&Arc<AdminClient<Events>>, Error> {
@@ -142,16 +134,15 @@ impl Admin {
         fetched.map_err(|error| Error::Unavailable(error.to_string()))?.map_err(|error| unavailable(&error))
     }
 
-    async fn check(&self, prefix: &str, specs: &[TopicSpec]) -> Result<Findings, Error> {
-        let mut findings = Findings::default();
-        let mut known = Vec::new();
-        let names: Vec<String> = specs.iter().map(|spec| spec.name(prefix)).collect();
-        for (name, spec) in names.iter().zip(specs) {
+    async fn check(&self, specs: &[TopicSpec], recorded: &[Settings]) -> Result<Findings, Error> {
+        let (mut findings, mut known, config) = (Findings::default(), Vec::new(), &self.connection.config);
+        let names: Vec<String> = specs.iter().map(|spec| spec.name(&config.prefix)).collect();
+        for (place, (name, spec)) in names.iter().zip(specs).enumerate() {
             let metadata = self.metadata(Some(name.clone())).await?;
             let found = metadata.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty());
             match found {
                 Some(topic) => {
-                    let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
+                    let found = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
                     if topic.partitions().len() != spec.partitions as usize {
                         findings.wrong.push(format!(
                             "topic {name} has {} partitions and not {}: they can never change, so say {0} or give the topic another generation",
@@ -159,17 +150,23 @@ impl Admin {
                             spec.partitions
                         ));
                     }
-                    known.push((name, copies));
+                    known.push((name, found, copies(config, metadata.brokers().len()), recorded.get(place)));
                 }
                 None => findings.missing.push(name.clone()),
             }
         }
-        let resources: Vec<_> = known.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+        let resources: Vec<_> = known.iter().map(|(name, ..)| ResourceSpecifier::Topic(name)).collect();
         if !resources.is_empty() {
             let described = self.client()?.describe_configs(&resources, &options()).await.map_err(|error| unavailable(&error))?;
-            for ((name, copies), described) in known.into_iter().zip(described) {
+            for ((name, found, copies, recorded), described) in known.into_iter().zip(described) {
                 match described {
-                    Ok(resource) => judge(name, copies, &resource, &mut findings.wrong),
+                    Ok(resource) => {
+                        let settings = Settings::found(config, found, &resource);
+                        let differences = recorded.map(|recorded| settings.differences(recorded)).unwrap_or_default();
+                        let wrong = settings.wrong(copies).into_iter().chain(differences);
+                        findings.wrong.extend(wrong.map(|wrong| format!("topic {name}: {wrong}")));
+                        findings.settings.push(settings);
+                    }
                     // It was there a moment ago: this broker does not know it yet.
                     Err(RDKafkaErrorCode::UnknownTopicOrPartition) => findings.missing.push(name.clone()),
                     Err(code) => findings.wrong.push(format!("topic {name} cannot be described: {code}")),
@@ -185,24 +182,5 @@ impl Drop for Admin {
         let client = self.client.take();
         // Ends its thread, which can take a moment.
         _ = std::thread::Builder::new().name("kafka-admin".to_owned()).spawn(move || drop(client));
-    }
-}
-
-fn judge(name: &str, copies: usize, resource: &ConfigResource, wrong: &mut Vec<String>) {
-    let value = |key: &str| resource.get(key).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
-    let number = |key: &str| value(key).parse::<i64>().unwrap_or_default();
-    let largest = MAX_MESSAGE_BYTES as i64;
-    let retention = number("retention.ms");
-    let rules = [
-        ("message.timestamp.type", "LogAppendTime", value("message.timestamp.type") == "LogAppendTime"),
-        ("cleanup.policy", "delete", value("cleanup.policy") == "delete"),
-        ("retention.ms", "above a day, or -1", retention == -1 || retention > SHORTEST_RETENTION_MS),
-        ("retention.bytes", "-1", number("retention.bytes") == -1),
-        ("max.message.bytes", &format!("at least {largest}"), number("max.message.bytes") >= largest),
-        ("min.insync.replicas", "at least 2", copies < REPLICAS || number("min.insync.replicas") >= 2),
-        ("unclean.leader.election.enable", "false", value("unclean.leader.election.enable") == "false"),
-    ];
-    for (key, must, _) in rules.into_iter().filter(|(_, _, is_right)| !is_right) {
-        wrong.push(format!("topic {name}: {key} is '{}' and must be {must}: alter the topic's configuration", value(key)));
     }
 }

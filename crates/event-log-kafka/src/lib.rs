@@ -30,6 +30,7 @@ mod metrics;
 mod produce;
 mod queries;
 mod readers;
+mod settings;
 mod topics;
 
 use std::{
@@ -49,6 +50,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     config::{Config, Security},
+    settings::Settings,
     topics::TopicSpec,
 };
 use self::{
@@ -95,7 +97,7 @@ impl KafkaLog {
     pub async fn open(config: &Config, topics: &[TopicSpec]) -> Result<Arc<Self>, Error> {
         // Before the check, during which the producers get their ids.
         let log = Self::connect(config, topics)?;
-        admin::check(&log.connection, topics).await?;
+        admin::check_on(&log.connection, topics, &[]).await?;
         Ok(Arc::new(log))
     }
 

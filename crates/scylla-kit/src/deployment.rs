@@ -58,7 +58,8 @@ impl Deployment {
                 .await?,
             replace_topic: keyspace
                 .conditional(
-                    "UPDATE {keyspace}.topics SET generation = ?, partitions = ?, settings = ? WHERE name = ? IF generation = ? AND partitions = ?",
+                    "UPDATE {keyspace}.topics SET generation = ?, partitions = ?, settings = ? WHERE name = ? \
+                     IF generation = ? AND partitions = ? AND settings = ?",
                 )
                 .await?,
         })
@@ -108,14 +109,16 @@ impl Deployment {
         Err(Error::Unavailable(format!("topic {name} could not be recorded")))
     }
 
-    /// Records that a topic which was `before` is now another: created anew, or with more partitions. Gives what is recorded, which is neither
+    /// Records that a topic which was `before` is now another: created anew, or with other settings. Gives what is recorded, which is neither
     /// if somebody else recorded something.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn replace_topic(&self, name: &str, before: &Topic, after: &Topic) -> Result<Option<Topic>, Error> {
         let Topic { generation, partitions, settings } = after;
-        let values = (int(*generation)?, int(*partitions)?, settings, name, int(before.generation)?, int(before.partitions)?);
+        let new = (int(*generation)?, int(*partitions)?, settings);
+        let old = (int(before.generation)?, int(before.partitions)?, &before.settings);
+        let values = (new.0, new.1, new.2, name, old.0, old.1, old.2);
         undecided(self.session.conditional(&self.replace_topic, values).await)?;
         self.topic(name).await
     }

@@ -132,6 +132,9 @@ async fn the_first_secret_and_topic_stay() {
     assert_eq!(replaced, Some(topic(1, 12)), "it was not what it was thought to be");
     let replaced = deployment.replace_topic("graph", &topic(1, 12), &topic(2, 24)).await.expect("replaced");
     assert_eq!(replaced, Some(topic(2, 24)));
+    let other = Topic { settings: "delete".to_owned(), ..topic(2, 24) };
+    let replaced = deployment.replace_topic("graph", &other, &topic(3, 24)).await.expect("asked");
+    assert_eq!(replaced, Some(topic(2, 24)), "its settings were not what they were thought to be");
 }
 
 #[tokio::test]

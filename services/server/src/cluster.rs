@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use plaza_event_log_kafka::{KafkaLog, TopicSpec, admin};
+use plaza_event_log_kafka::{KafkaLog, Settings, TopicSpec, admin};
 use plaza_rpc::PageTokens;
 use plaza_runtime::Rng;
 use plaza_scylla_kit::{Deployment, Migrations, Session, deployment};
@@ -35,7 +35,8 @@ impl Cluster {
         let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
         plaza_scylla_kit::check(&session, &MIGRATIONS).await.context("the tables are not what this binary needs")?;
         let deployment = Deployment::open(&session).await?;
-        let topics = recorded(&deployment, config).await?;
+        let (topics, settings) = recorded(&deployment, config).await?;
+        admin::check(&config.kafka, &topics, &settings).await.context("the topics are not what was recorded")?;
         let log = KafkaLog::open(&config.kafka, &topics).await.context("cannot use Kafka")?;
         let key = deployment.secret(PAGE_TOKENS, &rng.bytes::<32>()).await.context("cannot read the page token key")?;
         let page_tokens = PageTokens::new(key.try_into().ok().context("the page token key is damaged")?);
@@ -66,11 +67,12 @@ fn is_unavailable(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Creates topics and tables, or brings them to where this binary needs them. Safe to run again, and from several places.
+/// Creates topics and tables, or brings them to where this binary needs them. Safe to run again, and from several places. Settings of topics that
+/// are not as they were recorded are recorded anew if they are to be `accepted`.
 ///
 /// # Errors
 /// The clusters cannot be reached, or hold what was made for another configuration.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+pub async fn migrate(config: &Config, accepted: bool) -> anyhow::Result<()> {
     anyhow::ensure!(config.is_clustered(), "there is nothing to migrate: the configuration names no cluster (kafka.brokers, cql.nodes)");
     let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
     let owner = format!("{}-{:016x}", std::process::id(), Rng::system().next_u64());
@@ -80,14 +82,25 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
         let wanted = deployment::Topic { generation: 1, partitions: config.cluster.partitions, settings: String::new() };
         deployment.put_topic(topic.0, &wanted).await?;
     }
-    let topics = recorded(&deployment, config).await?;
-    admin::create(&config.kafka, &topics).await.context("cannot create the topics")?;
+    let (topics, settings) = recorded(&deployment, config).await?;
+    let found = admin::create(&config.kafka, &topics).await.context("cannot create the topics")?;
+    if !accepted {
+        admin::check(&config.kafka, &topics, &settings).await.context("the topics are not what was recorded")?;
+    }
+    for (TopicSpec { topic, partitions, generation }, (before, found)) in topics.into_iter().zip(settings.into_iter().zip(found)) {
+        let recorded = |settings: &Settings| deployment::Topic { generation, partitions, settings: settings.to_string() };
+        let (before, after) = (recorded(&before), recorded(&found));
+        if before != after {
+            let replaced = deployment.replace_topic(topic.0, &before, &after).await?;
+            anyhow::ensure!(replaced == Some(after), "topic {} was recorded by somebody else meanwhile: migrate again", topic.0);
+        }
+    }
     Ok(())
 }
 
-/// The topics as they were created.
-async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
-    let mut specs = Vec::new();
+/// The topics as they were created, and the settings they had then or were accepted with.
+async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<(Vec<TopicSpec>, Vec<Settings>)> {
+    let (mut specs, mut settings) = (Vec::new(), Vec::new());
     for topic in plaza_topics::all() {
         let recorded = deployment.topic(topic.0).await?;
         let Some(recorded) = recorded else { anyhow::bail!("topic {} was never created: run `plaza migrate`", topic.0) };
@@ -98,6 +111,7 @@ async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<Ve
             topic.0
         );
         specs.push(TopicSpec { topic, partitions, generation });
+        settings.push(recorded.settings.parse()?);
     }
-    Ok(specs)
+    Ok((specs, settings))
 }

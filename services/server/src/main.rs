@@ -44,7 +44,11 @@ enum Command {
     /// Prints the effective configuration, secrets left out.
     Config,
     /// Creates the topics and tables of a cluster, or brings them to where this binary needs them. Safe to run again.
-    Migrate,
+    Migrate {
+        /// Records the topics' settings as they are now: what an operator changed deliberately.
+        #[arg(long)]
+        accept_settings: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,7 +74,7 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     let done = match arguments.command {
-        Some(Command::Migrate) => runtime.block_on(plaza::migrate(&config)),
+        Some(Command::Migrate { accept_settings }) => runtime.block_on(plaza::migrate(&config, accept_settings)),
         Some(Command::Config) | None => runtime.block_on(run(config)),
     };
     match done {

@@ -1,6 +1,9 @@
 //! Several processes of the real binary on a real Kafka and a real CQL server, with mutual TLS between them: two people talk whichever instances
 //! their conversation and their inboxes belong to, and nobody without a certificate of the deployment reaches an internal port.
 
+#[path = "cluster/refusals.rs"]
+mod refusals;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
@@ -17,6 +20,7 @@ use tokio::time::timeout;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+const BINARY: &str = env!("CARGO_BIN_EXE_plaza");
 const PARTITIONS: u32 = 4;
 /// So many that both instances of chat have a part in some of them: each is left out with a probability of 1 in 2^12.
 const PAIRS: usize = 12;
@@ -56,7 +60,7 @@ async fn two_people_talk_across_processes_that_know_each_other_by_certificates()
     );
     let prefix = format!("t{:07x}", rand::random::<u32>() >> 4);
     let plan = Plan {
-        binary: Path::new(env!("CARGO_BIN_EXE_plaza")),
+        binary: Path::new(BINARY),
         kafka: &kafka,
         cql: &cql,
         prefix: &prefix,
@@ -127,10 +131,13 @@ async fn is_serving(address: &str, tls: Option<ClientTlsConfig>) -> anyhow::Resu
     Ok(answer.into_inner().status() == ServingStatus::Serving)
 }
 
+fn at(cql: &str) -> Cql {
+    Cql { nodes: cql.split(',').map(str::to_owned).collect(), ..Cql::default() }
+}
+
 /// What the deployment leaves on the servers.
 async fn remove(kafka: &str, cql: &str, prefix: &str) -> anyhow::Result<()> {
-    let nodes = cql.split(',').map(str::to_owned).collect();
-    let session = Session::connect(&Cql { nodes, keyspace_prefix: format!("{prefix}_"), ..Cql::default() }).await?;
+    let session = Session::connect(&Cql { keyspace_prefix: format!("{prefix}_"), ..at(cql) }).await?;
     for service in ["accounts", "graph", "chat", "moments", "plaza"] {
         session.change_tables(&format!("DROP KEYSPACE IF EXISTS {}", session.keyspace(service).name())).await?;
     }

@@ -96,7 +96,7 @@ impl Deployment {
                 "services = \"{}\"\n[accounts.password]\nmemory_kib = 64\npasses = 1\n[gateway]\nlisten = \"127.0.0.1:{}\"\nrate_limits = false\n\
                  [cluster]\nlisten = \"127.0.0.1:{port}\"\npartitions = {PARTITIONS}\n[cluster.peers]\n{}\n\
                  [kafka]\nbrokers = \"{kafka}\"\nprefix = \"{prefix}.\"\nsession_timeout = \"{}s\"\n\
-                 [cql]\nnodes = [{}]\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {}\n",
+                 [cql]\nnodes = [{}]\nuser = \"cassandra\"\npassword = \"cassandra\"\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {}\n",
                 process.service,
                 if process.service == "gateway" { process.port } else { 0 },
                 peers.join("\n"),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use plaza_event_log::{EventLog, Record, TopicPartition};
 use plaza_event_log_kafka::{Config as Kafka, KafkaLog, TopicSpec, admin};
 use plaza_processor::Envelope;
-use plaza_scylla_kit::{Config as Cql, Session};
+use plaza_scylla_kit::{Config as Cql, Session, testing::let_in};
 use plaza_topics::{APPLIED, HEARD};
 use prost::Message as _;
 
@@ -29,7 +29,7 @@ impl Servers {
     pub(crate) fn new(kafka: &str, cql: &[SocketAddr], prefix: &str) -> Self {
         let kafka = Kafka { brokers: kafka.to_owned(), prefix: format!("{prefix}."), ..Kafka::default() };
         let nodes = cql.iter().map(SocketAddr::to_string).collect();
-        let cql = Cql { nodes, keyspace_prefix: format!("{prefix}_"), ..Cql::default() };
+        let cql = Cql { nodes, keyspace_prefix: format!("{prefix}_"), ..let_in() };
         let topics = plaza_topics::all().map(|topic| TopicSpec { topic, partitions: PARTITIONS, generation: 1 }).collect();
         Self { kafka, cql, topics }
     }

@@ -1,6 +1,9 @@
 //! What can go wrong, told apart by what it means for the rows: nothing happened, or nobody knows.
 
-use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError, MetadataError, NewSessionError,
+    PrepareError, RequestAttemptError,
+};
 
 /// Why a request did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,6 +25,21 @@ pub enum Error {
 impl Error {
     pub(crate) fn malformed(error: impl std::fmt::Display) -> Self {
         Self::Malformed(error.to_string())
+    }
+
+    /// Of what is done first. Whoever is not let in is told so at once.
+    pub(crate) fn of_connecting(error: &NewSessionError) -> Self {
+        let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken { last_connection_error: last })) =
+            error
+        else {
+            return Self::Unavailable(error.to_string());
+        };
+        match last {
+            ConnectionError::ConnectionSetupRequestError(setup) if is_not_let_in(setup.get_error()) => {
+                Self::Refused(format!("credentials (cql.user, cql.password): {setup}"))
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
     }
 
     /// Of something that can be asked again at will.
@@ -57,6 +75,17 @@ impl Error {
     }
 }
 
+/// A node that cannot ask the others who may log in says it with the same code.
+fn is_not_let_in(error: &ConnectionSetupRequestErrorKind) -> bool {
+    match error {
+        ConnectionSetupRequestErrorKind::MissingAuthentication => true,
+        ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, why) => {
+            !["consistency level", "timed out"].iter().any(|lack| why.contains(lack))
+        }
+        _ => false,
+    }
+}
+
 fn is_refused(error: &ExecutionError) -> bool {
     match error {
         ExecutionError::BadQuery(_) => true,
@@ -87,6 +116,17 @@ mod tests {
 
     fn db(error: DbError) -> ExecutionError {
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, String::new()))
+    }
+
+    #[test]
+    fn nobody_is_sent_away_for_a_node_that_cannot_ask_the_others() {
+        let says = |why: &str| is_not_let_in(&ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, why.to_owned()));
+        assert!(says("Provided username a and/or password are incorrect"));
+        assert!(says("Username and/or password are incorrect"));
+        assert!(says("a is not permitted to log in"));
+        assert!(!says("Unable to perform authentication: Cannot achieve consistency level QUORUM"));
+        assert!(!says("Operation timed out for system.roles - received only 0 responses from 1 CL=QUORUM."));
+        assert!(is_not_let_in(&ConnectionSetupRequestErrorKind::MissingAuthentication));
     }
 
     #[test]

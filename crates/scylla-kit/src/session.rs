@@ -82,7 +82,7 @@ impl Session {
         if !config.user.is_empty() {
             builder = builder.user(&config.user, password(config)?);
         }
-        let driver = builder.build().await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        let driver = builder.build().await.map_err(|error| Error::of_connecting(&error))?;
         let permits = Arc::new(Semaphore::new(config.requests));
         let server = server(&driver).await?;
         Ok(Self { inner: Arc::new(Inner { driver, permits, metrics: Metrics::new(), config: config.clone(), server }) })

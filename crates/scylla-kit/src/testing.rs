@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures::future::{join_all, try_join_all};
+use plaza_runtime::config::Secret;
 use tokio::sync::{mpsc, oneshot};
 
 pub use proxy::{Lost, Proxy};
@@ -148,6 +149,12 @@ async fn remove(nodes: &str, prefix: String, services: &[Migrations]) {
     }
 }
 
+/// What tests are let in with: as the user that Cassandra has from its beginning. Nodes that do not ask do not mind.
+#[must_use]
+pub fn let_in() -> Config {
+    Config { user: "cassandra".to_owned(), password: Secret::new("cassandra"), ..Config::default() }
+}
+
 /// Patient, for tests share their machine with the cluster.
 fn config(nodes: &str, prefix: &str) -> Config {
     Config {
@@ -158,6 +165,6 @@ fn config(nodes: &str, prefix: &str) -> Config {
         read_timeout: Duration::from_secs(30),
         write_timeout: Duration::from_secs(30),
         conditional_timeout: Duration::from_secs(30),
-        ..Config::default()
+        ..let_in()
     }
 }

@@ -221,7 +221,7 @@ fn config(plan: &Plan<'_>, process: &Process, all: &[Process]) -> String {
          [gateway]\nlisten = \"127.0.0.1:{public}\"\nrate_limits = false\n\
          [cluster]\nlisten = \"127.0.0.1:{internal}\"\npartitions = {partitions}\n[cluster.peers]\n{peers}\n\
          [kafka]\nbrokers = \"{kafka}\"\nprefix = \"{prefix}.\"\n\
-         [cql]\nnodes = [{nodes}]\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {replicas}\n\
+         [cql]\nnodes = [{nodes}]\nuser = \"cassandra\"\npassword = \"cassandra\"\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {replicas}\n\
          [telemetry]\nlog_level = \"warn\"\nadmin_listen = \"127.0.0.1:{admin}\"\n{settings}\n",
         settings = plan.settings,
         service = process.service,

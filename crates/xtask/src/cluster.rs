@@ -163,7 +163,7 @@ impl Cluster {
             self.launch(tools, server)?;
             // Nodes join a ring one after another.
             if server.kind == Kind::Cassandra {
-                server.await_up()?;
+                server.await_listening()?;
             }
         }
         servers.iter().try_for_each(Server::await_up)

@@ -32,7 +32,7 @@ impl Cluster {
     }
 
     async fn try_connect(config: &Config, rng: &Rng) -> anyhow::Result<Self> {
-        let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
+        let session = Session::connect(&config.cql).await.context("cannot connect to the CQL cluster")?;
         plaza_scylla_kit::check(&session, &MIGRATIONS).await.context("the tables are not what this binary needs")?;
         let deployment = Deployment::open(&session).await?;
         let (topics, settings) = recorded(&deployment, config).await?;
@@ -74,7 +74,7 @@ fn is_unavailable(error: &anyhow::Error) -> bool {
 /// The clusters cannot be reached, or hold what was made for another configuration.
 pub async fn migrate(config: &Config, accepted: bool) -> anyhow::Result<()> {
     anyhow::ensure!(config.is_clustered(), "there is nothing to migrate: the configuration names no cluster (kafka.brokers, cql.nodes)");
-    let session = Session::connect(&config.cql).await.context("cannot reach the CQL cluster")?;
+    let session = Session::connect(&config.cql).await.context("cannot connect to the CQL cluster")?;
     let owner = format!("{}-{:016x}", std::process::id(), Rng::system().next_u64());
     plaza_scylla_kit::migrate(&session, &MIGRATIONS, &owner).await.context("cannot migrate the tables")?;
     let deployment = Deployment::open(&session).await?;

@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, ensure};
 use plaza_client::{Endpoint, LiveEvent, To, chat::entry::Event, text};
 use plaza_event_log_kafka::{Config as Kafka, TopicSpec, admin};
-use plaza_scylla_kit::{Config as Cql, Session};
+use plaza_scylla_kit::{Config as Cql, Session, testing::let_in};
 use plaza_testkit::{
     cluster::{Cluster, Plan},
     external,
@@ -132,7 +132,7 @@ async fn is_serving(address: &str, tls: Option<ClientTlsConfig>) -> anyhow::Resu
 }
 
 fn at(cql: &str) -> Cql {
-    Cql { nodes: cql.split(',').map(str::to_owned).collect(), ..Cql::default() }
+    Cql { nodes: cql.split(',').map(str::to_owned).collect(), ..let_in() }
 }
 
 /// What the deployment leaves on the servers.

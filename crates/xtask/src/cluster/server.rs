@@ -15,11 +15,15 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::cassandra;
+
 /// How long a server may take to answer on its port. Several that start at once on two cores are slow.
 const START: Duration = Duration::from_secs(180);
 /// How long a server may take to end by itself when asked; a broker without a quorum never does.
 const STOP: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
+/// How long one that is up may take to say so.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -109,7 +113,14 @@ impl Server {
     }
 
     fn answers(&self) -> bool {
-        TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok()
+        match self.kind {
+            Kind::Kafka => self.listens(),
+            Kind::Cassandra => cassandra::lets_in(self.address, PATIENCE).unwrap_or_default(),
+        }
+    }
+
+    fn listens(&self) -> bool {
+        TcpStream::connect_timeout(&self.address, PATIENCE).is_ok()
     }
 
     /// Starts the process and returns at once. One that is `detached` outlives the terminal and its interrupts.
@@ -131,16 +142,27 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until it answers on its port.
+    /// Waits until it does its work.
     ///
     /// # Errors
     /// It ended, or took too long; with the end of its log.
     pub(crate) fn await_up(&self) -> anyhow::Result<()> {
+        self.awaited(Self::answers)
+    }
+
+    /// Waits until it is on its port, where it may not let anybody in before there are more of them.
+    ///
+    /// # Errors
+    /// As [`Self::await_up`].
+    pub(crate) fn await_listening(&self) -> anyhow::Result<()> {
+        self.awaited(Self::listens)
+    }
+
+    fn awaited(&self, there: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let mut ended = false;
         let up = wait_until(START, || {
-            let state = self.state();
-            ended = state == State::Down;
-            ended || state == State::Up
+            ended = self.pid().is_none();
+            ended || there(self)
         });
         if up && !ended {
             return Ok(());

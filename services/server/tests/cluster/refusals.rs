@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
@@ -28,6 +28,8 @@ const WEEK: &str = "604800000";
 const SHORT: &str = "90000000";
 const LONG: &str = "1209600000";
 const SOON: Duration = Duration::from_secs(60);
+/// How long the binary waits for servers that do not answer.
+const WAIT: Duration = Duration::from_secs(60);
 
 struct Deployment {
     cluster: Cluster,
@@ -125,11 +127,24 @@ async fn topics_that_are_not_as_they_were_recorded_are_refused() -> anyhow::Resu
     let admin = ClientConfig::new().set("bootstrap.servers", &kafka).create()?;
     let mut deployment = Deployment { cluster, kafka: kafka.clone(), prefix: prefix.clone(), session, admin };
     deployment.starts().await?;
+    a_wrong_password(&deployment).await?;
     other_settings(&mut deployment).await?;
     an_earlier_build(&mut deployment).await?;
     other_partitions(&deployment).await?;
     missing(&deployment).await?;
     remove(&deployment.kafka, &cql, &prefix).await
+}
+
+/// It will not be another one a minute later.
+async fn a_wrong_password(deployment: &Deployment) -> anyhow::Result<()> {
+    let (wrong, began) = ("hunter2", Instant::now());
+    let password = format!("cql.password={wrong}");
+    for arguments in [&["--set", &password][..], &["--set", &password, "migrate"]] {
+        let (done, said) = deployment.said(arguments).await?;
+        ensure!(!done && said.contains("refused: credentials (cql.user, cql.password)") && !said.contains(wrong), "{said}");
+    }
+    ensure!(began.elapsed() < WAIT / 2, "it took {:?}", began.elapsed());
+    Ok(())
 }
 
 async fn other_settings(deployment: &mut Deployment) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! Live streams, with the owner of inboxes played by the test.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use plaza_gateway::Config;
@@ -19,6 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::support::{Gateway, NOW, Owner, authorized, reason, soon};
+
+/// How soon a device is with the next owner of its inbox.
+const MOVED: Duration = Duration::from_secs(1);
 
 struct Device {
     frames: mpsc::Sender<ConnectRequest>,
@@ -205,6 +208,50 @@ async fn a_lost_link_is_made_again_and_nothing_is_missing() {
     // Whoever leaves is detached.
     drop(device);
     assert!(matches!(owner.next().await.ask, Some(ask::Ask::Detach(_))));
+}
+
+#[tokio::test]
+async fn a_device_follows_its_inbox_to_another_owner_and_notices_nothing() {
+    let mut gateway = Gateway::start_before_instances(config(), 2).await;
+    let (mut first, mut second) = (gateway.unclaimed().await, gateway.unclaimed().await);
+    first.owns(Some(1)).await;
+    let mut device = Device::connect(&gateway, 0).await;
+    let (session, _) = attach(&mut first).await;
+    first.tell(session, told::Told::Attached(chat::Attached { head: 0 })).await;
+    device.assert_welcome(0).await;
+    first.tell(session, told::Told::Live(live(1))).await;
+    assert_eq!(device.cursor().await, 1);
+    let request = chat::SendMessageRequest { client_message_id: "under way".into(), ..Default::default() };
+    device.send(connect_request::Frame::Send(request)).await;
+    let Some(ask::Ask::Send(send)) = first.next().await.ask else { panic!("not a send") };
+
+    let began = Instant::now();
+    first.owns(None).await;
+    assert!(matches!(first.next().await, Ask { ask: Some(ask::Ask::Detach(_)), session: left } if left == session));
+    second.owns(Some(2)).await;
+    assert_eq!(attach(&mut second).await, (session, 1));
+    assert!(began.elapsed() < MOVED, "it took {:?}", began.elapsed());
+    second.tell(session, told::Told::Attached(chat::Attached { head: 1 })).await;
+    second.tell(session, told::Told::Live(live(2))).await;
+    assert_eq!(device.cursor().await, 2);
+    // The former owner answers what it was asked, and of the inbox it is not heard any more.
+    let stale = told::Told::Live(chat::Live { cursor: 3, ..live(99) });
+    let response = chat::SendMessageResponse { sequence: 1, ..Default::default() }.encode_to_vec();
+    let answer = told::Told::Sent(chat::Sent { call: send.call, response: response.into() });
+    first.tell_all([stale, answer].map(|told| Told { session, told: Some(told) }).into()).await;
+    assert!(matches!(device.frame().await, Frame::Sent(sent) if sent.client_message_id == "under way"));
+    second.tell(session, told::Told::Live(live(3))).await;
+    assert_eq!(device.cursor().await, 3);
+
+    // An owner that does not know yet that it lost the partition is left all the same.
+    let began = Instant::now();
+    first.owns(Some(3)).await;
+    assert_eq!(attach(&mut first).await, (session, 3));
+    assert!(matches!(second.next().await, Ask { ask: Some(ask::Ask::Detach(_)), session: left } if left == session));
+    assert!(began.elapsed() < MOVED, "it took {:?}", began.elapsed());
+    first.tell(session, told::Told::Attached(chat::Attached { head: 3 })).await;
+    first.tell(session, told::Told::Live(live(4))).await;
+    assert_eq!(device.cursor().await, 4);
 }
 
 #[tokio::test]

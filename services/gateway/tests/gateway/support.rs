@@ -19,7 +19,11 @@ use plaza_proto::{
         told,
     },
 };
-use plaza_rpc::{Peer, StackDeps, stack};
+use plaza_rpc::{
+    Peer, StackDeps, carry,
+    remote::{Dialer, Instances},
+    stack,
+};
 use plaza_runtime::{Clock, Rng, Stage, Supervisor};
 use plaza_telemetry::RpcMetrics;
 use plaza_topics::{ACCOUNTS, account};
@@ -36,7 +40,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status, Streaming,
     service::Routes,
-    transport::{Channel, Endpoint},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_types::StatusExt;
 
@@ -137,10 +141,21 @@ impl Owner {
     }
 
     pub(crate) async fn tell_all(&self, told: Vec<Told>) {
-        soon("the link", self.tell.send(Ok(LinkResponse { told, owned: None }))).await.expect("an open link");
+        self.respond(LinkResponse { told, owned: None }).await;
+    }
+
+    /// Says that it owns the only partition since this epoch, or that it does not.
+    pub(crate) async fn owns(&self, epoch: Option<u64>) {
+        let owned = epoch.into_iter().map(|epoch| Ownership { partition: 0, epoch }).collect();
+        self.respond(LinkResponse { told: Vec::new(), owned: Some(Owned { partitions: 1, owned }) }).await;
+    }
+
+    async fn respond(&self, response: LinkResponse) {
+        soon("the link", self.tell.send(Ok(response))).await.expect("an open link");
     }
 }
 
+#[derive(Clone)]
 struct Live(mpsc::Sender<Owner>);
 
 #[tonic::async_trait]
@@ -149,13 +164,7 @@ impl LiveService for Live {
 
     async fn link(&self, request: Request<Streaming<LinkRequest>>) -> Result<Response<Self::LinkStream>, Status> {
         let (tell, told) = mpsc::channel(64);
-        let owned = Owned { partitions: 1, owned: vec![Ownership { partition: 0, epoch: 1 }] };
         let owner = Owner { asks: request.into_inner(), waiting: Default::default(), tell };
-        owner
-            .tell
-            .send(Ok(LinkResponse { told: Vec::new(), owned: Some(owned) }))
-            .await
-            .map_err(|_| Status::unavailable("the test is over"))?;
         self.0.send(owner).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(told)))
     }
@@ -233,6 +242,29 @@ impl EventLog for Log {
     }
 }
 
+/// A chat of several instances, each on a port of its own.
+async fn remote(live: &Live, count: usize, supervisor: &Supervisor) -> Peer {
+    let mut targets = Vec::new();
+    for _ in 0..count {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        targets.push(listener.local_addr().expect("bound").to_string());
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        let routes = Routes::new(LiveServiceServer::new(live.clone())).add_service(health_service).into_axum_router();
+        let carried = carry::routes(routes.clone().into(), supervisor.stopping(Stage::Accept));
+        let routes = routes.merge(carried.into_axum_router().reset_fallback());
+        let served = Server::builder().add_routes(routes.into()).serve_with_incoming(TcpIncoming::from(listener));
+        supervisor.spawn("an instance of chat", Stage::Calls, async move { Ok(served.await?) });
+    }
+    let instances = Instances::new();
+    let peer = instances.peer();
+    supervisor.spawn("the instances of chat", Stage::Producers, async move {
+        instances.keep(&targets, &Dialer::default()).await;
+        Ok(())
+    });
+    peer
+}
+
 /// A running gateway.
 pub(crate) struct Gateway {
     pub(crate) signer: Signer,
@@ -258,6 +290,15 @@ impl Gateway {
     }
 
     pub(crate) async fn start_with(config: Config, log: Log) -> Self {
+        Self::start_before(config, log, None).await
+    }
+
+    /// With so many instances of chat.
+    pub(crate) async fn start_before_instances(config: Config, chat: usize) -> Self {
+        Self::start_before(config, Log::default(), Some(chat)).await
+    }
+
+    async fn start_before(config: Config, log: Log, instances: Option<usize>) -> Self {
         let (signer, accounts, chat, clock, supervisor) =
             (Signer::new(), Seen::default(), Seen::default(), Clock::manual(NOW * 1_000_000), Supervisor::new());
         let (links_in, links) = mpsc::channel(8);
@@ -268,9 +309,12 @@ impl Gateway {
             Peer::in_process(stack(service, routes.into(), &StackDeps { metrics: RpcMetrics::new() }))
         };
         let directory = Routes::new(DirectoryServiceServer::new(Directory(signer.public.clone())));
-        let live = Routes::new(LiveServiceServer::new(Live(links_in)));
-        let peers =
-            HashMap::from([("plaza.accounts.v1", peer("accounts", directory, &accounts)), ("plaza.chat.v1", peer("chat", live, &chat))]);
+        let live = Live(links_in);
+        let chat_peer = match instances {
+            None => peer("chat", Routes::new(LiveServiceServer::new(live)), &chat),
+            Some(instances) => remote(&live, instances, &supervisor).await,
+        };
+        let peers = HashMap::from([("plaza.accounts.v1", peer("accounts", directory, &accounts)), ("plaza.chat.v1", chat_peer)]);
         let deps = Deps {
             log: Arc::new(log.clone()),
             peers,
@@ -321,8 +365,15 @@ impl Gateway {
         self.signer.sign(&self.claims())
     }
 
-    /// The next link to the owner of inboxes.
+    /// The next link, to the owner of all inboxes.
     pub(crate) async fn link(&mut self) -> Owner {
+        let owner = self.unclaimed().await;
+        owner.owns(Some(1)).await;
+        owner
+    }
+
+    /// The next link, to an instance that has not said what it owns.
+    pub(crate) async fn unclaimed(&mut self) -> Owner {
         soon("a link", self.links.recv()).await.expect("a running gateway")
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error, Server, Session, deployment,
+    session::DDL_TIMEOUT,
     statement::{Conditional, Keyspace},
 };
 
@@ -75,9 +76,11 @@ pub enum CheckError {
     Cluster(#[from] Error),
 }
 
-/// How long a lock lives unless renewed: longer than any statement may take.
-const LOCK_SECONDS: i32 = 120;
-const LOCK_WAIT: Duration = Duration::from_secs(300);
+/// How long a lock lives unless renewed: longer than any statement may take, and what follows it without being one. A change of tables may be
+/// answered at the end of its time, and then the driver waits as long for all nodes to know, and so do we.
+const LOCK_SECONDS: u64 = 3 * DDL_TIMEOUT.as_secs() + 60;
+/// Longer than the lock of one that was killed lives.
+const LOCK_WAIT: Duration = Duration::from_secs(LOCK_SECONDS + 60);
 const LOCK_POLL: Duration = Duration::from_millis(500);
 
 /// Brings the tables of these services, and those of the deployment, to where the binary needs them. Safe to run again, and from several
@@ -135,6 +138,7 @@ pub async fn check(session: &Session, services: &[Migrations]) -> Result<(), Che
 
 async fn one(session: &Session, shared: &Keyspace, migrations: &Migrations, lock: &Lock) -> Result<(), CheckError> {
     let keyspace = session.keyspace(migrations.service);
+    lock.renew().await?;
     create_keyspace(&keyspace).await?;
     let records = records(shared, migrations.service).await?;
     let found = applied(migrations, &records)?;
@@ -304,12 +308,49 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::lease;
 
     #[test]
     fn statements_end_with_a_line_and_comments_are_none() {
         let cql = "-- a; comment;\nCREATE TABLE a (\n  -- inner;\n  b int\n);\n\nCREATE TABLE c;\n";
         assert_eq!(statements(cql), ["CREATE TABLE a (\n  b int\n)", "CREATE TABLE c"]);
         assert_eq!(statements("ALTER TABLE a"), ["ALTER TABLE a"]);
+    }
+
+    const ROWS: &[Step] = &[Step { name: "rows", cql: "CREATE TABLE IF NOT EXISTS {keyspace}.rows (id int PRIMARY KEY);\n" }];
+    const WITHOUT: &[Migrations] = &[Migrations { service: "overlaid", steps: ROWS, overlay: &[] }];
+    const FIRST: &[Migrations] =
+        &[Migrations { service: "overlaid", steps: ROWS, overlay: &["ALTER TABLE {keyspace}.rows WITH comment = 'first';\n"] }];
+    const SECOND: &[Migrations] =
+        &[Migrations { service: "overlaid", steps: ROWS, overlay: &["ALTER TABLE {keyspace}.rows WITH comment = 'second';\n"] }];
+
+    /// With statements that every server knows, on a node that is taken for ScyllaDB.
+    #[tokio::test]
+    async fn an_overlay_is_applied_once_and_again_when_it_is_another_one_and_on_scylladb_only() {
+        let Some(nodes) = plaza_testkit::external::cql() else { return };
+        let lease = lease(&nodes, WITHOUT).await;
+        let of = async |server| Session::connect(&lease.config).await.expect("connected").taken_for(server);
+        let (scylla, cassandra) = (of(Server::Scylla).await, of(Server::Cassandra).await);
+        let keyspace = cassandra.keyspace("overlaid");
+        let comment = async || {
+            let system = Keyspace::named(&cassandra, "system_schema");
+            let read = system.read("SELECT comment FROM {keyspace}.tables WHERE keyspace_name = ? AND table_name = 'rows'").await.unwrap();
+            cassandra.row::<(String,)>(&read, (keyspace.name(),)).await.unwrap().expect("a table").0
+        };
+        let by_hand = keyspace.fill("ALTER TABLE {keyspace}.rows WITH comment = 'by hand'");
+
+        migrate(&cassandra, FIRST, "a").await.unwrap();
+        assert_eq!(comment().await, "");
+        migrate(&scylla, FIRST, "a").await.unwrap();
+        assert_eq!(comment().await, "first");
+        cassandra.change_tables(&by_hand).await.unwrap();
+        migrate(&scylla, FIRST, "a").await.unwrap();
+        assert_eq!(comment().await, "by hand");
+        migrate(&cassandra, SECOND, "a").await.unwrap();
+        assert_eq!(comment().await, "by hand");
+        migrate(&scylla, SECOND, "a").await.unwrap();
+        assert_eq!(comment().await, "second");
+        check(&scylla, WITHOUT).await.expect("nothing depends on it");
     }
 
     #[test]

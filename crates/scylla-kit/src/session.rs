@@ -30,7 +30,7 @@ use crate::{
 /// How many requests of one call are begun before the first of them is answered.
 pub const AT_ONCE: usize = 128;
 /// Changes of tables wait for every node.
-const DDL_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const DDL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the cluster runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,13 @@ impl Session {
         let permits = Arc::new(Semaphore::new(config.requests));
         let server = server(&driver).await?;
         Ok(Self { inner: Arc::new(Inner { driver, permits, metrics: Metrics::new(), config: config.clone(), server }) })
+    }
+
+    /// A new session as one with a cluster that runs this.
+    #[cfg(test)]
+    pub(crate) fn taken_for(mut self, server: Server) -> Self {
+        Arc::get_mut(&mut self.inner).expect("nobody else has it").server = server;
+        self
     }
 
     /// What the cluster runs.

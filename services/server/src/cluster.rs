@@ -115,3 +115,49 @@ async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<(V
     }
     Ok((specs, settings))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Tables that ScyllaDB is to have as everybody else does.
+    const EXEMPT: [(&str, &str); 1] = [("requests of a processor", "expires by windows of a day, as its step says")];
+
+    /// The name in each line that begins so.
+    fn named(lines: &str, beginning: &str) -> Vec<String> {
+        let names = lines.lines().filter_map(|line| line.strip_prefix(beginning)?.split([' ', '(']).next());
+        names.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_table_has_what_only_scylladb_knows_or_is_exempt() {
+        let mut exempt = Vec::new();
+        for Migrations { service, steps, overlay } in MIGRATIONS {
+            let mut tables = BTreeSet::new();
+            for step in steps {
+                let made = named(step.cql, "CREATE TABLE IF NOT EXISTS {keyspace}.");
+                assert_eq!(made.len(), step.cql.matches("CREATE TABLE").count(), "{service}: {}", step.name);
+                tables.extend(made.into_iter().map(|table| match (step.name, table.as_str()) {
+                    ("processor", "requests") => "requests of a processor".to_owned(),
+                    _ => table,
+                }));
+            }
+            let overlay = overlay.join("\n");
+            let covered = named(&overlay, "ALTER TABLE {keyspace}.");
+            assert_eq!(covered.len(), overlay.matches(';').count(), "{service}: a statement of another kind");
+            for table in &covered {
+                assert!(tables.remove(table), "{service}: {table} is no table, or it is altered twice");
+            }
+            for table in tables {
+                let why = EXEMPT.iter().find(|(known, _)| *known == table);
+                assert!(why.is_some(), "{service}: nothing is said of {table}");
+                exempt.push(table);
+            }
+        }
+        for (table, why) in EXEMPT {
+            assert!(exempt.iter().any(|found| found == table), "{table} is not exempt for {why}");
+        }
+    }
+}

@@ -34,8 +34,11 @@ use super::{Change, Error, Keys, Pending, Registered, Registration, Remembered, 
 use crate::domain::{Device, User};
 
 /// The tables.
-pub const MIGRATIONS: Migrations =
-    Migrations { service: "accounts", steps: &[Step { name: "accounts", cql: include_str!("scylla/0001_accounts.cql") }], overlay: &[] };
+pub const MIGRATIONS: Migrations = Migrations {
+    service: "accounts",
+    steps: &[Step { name: "accounts", cql: include_str!("scylla/0001_accounts.cql") }],
+    overlay: &[include_str!("scylla/overlay.cql")],
+};
 
 const KEYS: &str = "keys";
 const ACCOUNT: i8 = 0;

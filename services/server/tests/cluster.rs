@@ -1,6 +1,8 @@
 //! Several processes of the real binary on a real Kafka and a real CQL server, with mutual TLS between them: two people talk whichever instances
 //! their conversation and their inboxes belong to, and nobody without a certificate of the deployment reaches an internal port.
 
+#[path = "cluster/rebalance.rs"]
+mod rebalance;
 #[path = "cluster/refusals.rs"]
 mod refusals;
 

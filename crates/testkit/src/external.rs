@@ -24,7 +24,7 @@ pub fn kafka_with_password() -> Option<[String; 3]> {
     Some([user, password, address].map(str::to_owned))
 }
 
-/// The addresses of CQL nodes, from `PLAZA_TEST_CQL`; `None` is a printed skip.
+/// The addresses of CQL nodes, from `PLAZA_TEST_CQL`; `None` is a printed skip. Tests are `cassandra` there, with that password.
 ///
 /// # Panics
 /// There are none, and they are required.

@@ -76,6 +76,17 @@ pub async fn delete(config: &Config, specs: &[TopicSpec]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Those of the topics that do not exist.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn missing(config: &Config, specs: &[TopicSpec]) -> Result<Vec<TopicSpec>, Error> {
+    let admin = Admin::open(&Arc::new(Connection::new(config)?))?;
+    let metadata = admin.metadata(None).await?;
+    let exists = |name: String| metadata.topics().iter().any(|topic| topic.name() == name);
+    Ok(specs.iter().filter(|spec| !exists(spec.name(&config.prefix))).copied().collect())
+}
+
 /// Checks that all topics are as the processes rely on, and what was recorded of each, in their order.
 ///
 /// # Errors

@@ -67,12 +67,20 @@ fn is_unavailable(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Creates topics and tables, or brings them to where this binary needs them. Safe to run again, and from several places. Settings of topics that
-/// are not as they were recorded are recorded anew if they are to be `accepted`.
+/// What an operator says is meant so.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Meant {
+    /// Topics whose settings are not as they were recorded are recorded anew.
+    pub settings: bool,
+    /// Topics that are gone begin anew: what was in them and not applied is lost.
+    pub losses: bool,
+}
+
+/// Creates topics and tables, or brings them to where this binary needs them. Safe to run again, and from several places.
 ///
 /// # Errors
-/// The clusters cannot be reached, or hold what was made for another configuration.
-pub async fn migrate(config: &Config, accepted: bool) -> anyhow::Result<()> {
+/// The clusters cannot be reached, or hold what was made for another configuration, or are not as they were left and it was not `meant` so.
+pub async fn migrate(config: &Config, meant: Meant) -> anyhow::Result<()> {
     anyhow::ensure!(config.is_clustered(), "there is nothing to migrate: the configuration names no cluster (kafka.brokers, cql.nodes)");
     let session = Session::connect(&config.cql).await.context("cannot connect to the CQL cluster")?;
     let owner = format!("{}-{:016x}", std::process::id(), Rng::system().next_u64());
@@ -82,9 +90,10 @@ pub async fn migrate(config: &Config, accepted: bool) -> anyhow::Result<()> {
         let wanted = deployment::Topic { generation: 1, partitions: config.cluster.partitions, settings: String::new() };
         deployment.put_topic(topic.0, &wanted).await?;
     }
+    replace_lost(&deployment, config, meant.losses).await?;
     let (topics, settings) = recorded(&deployment, config).await?;
     let found = admin::create(&config.kafka, &topics).await.context("cannot create the topics")?;
-    if !accepted {
+    if !meant.settings {
         admin::check(&config.kafka, &topics, &settings).await.context("the topics are not what was recorded")?;
     }
     for (TopicSpec { topic, partitions, generation }, (before, found)) in topics.into_iter().zip(settings.into_iter().zip(found)) {
@@ -94,6 +103,29 @@ pub async fn migrate(config: &Config, accepted: bool) -> anyhow::Result<()> {
             let replaced = deployment.replace_topic(topic.0, &before, &after).await?;
             anyhow::ensure!(replaced == Some(after), "topic {} was recorded by somebody else meanwhile: migrate again", topic.0);
         }
+    }
+    Ok(())
+}
+
+/// A topic that was there and is gone must not come back empty by the same name: whoever has read it would wait where the new one has nothing for
+/// long, and then take its records for ones they know. Another generation begins from the start.
+async fn replace_lost(deployment: &Deployment, config: &Config, meant: bool) -> anyhow::Result<()> {
+    let (topics, settings) = recorded(deployment, config).await?;
+    let created: Vec<_> = topics.into_iter().zip(settings).filter(|(_, settings)| *settings != Settings::default()).collect();
+    let specs: Vec<_> = created.iter().map(|(spec, _)| *spec).collect();
+    let lost = admin::missing(&config.kafka, &specs).await.context("cannot look for the topics")?;
+    let names: Vec<_> = lost.iter().map(|spec| spec.name(&config.kafka.prefix)).collect();
+    anyhow::ensure!(
+        lost.is_empty() || meant,
+        "topics that were created are gone: {}. Bring them back, for what was in them and not yet applied is in no other place; \
+         if they are lost, `plaza migrate --replace-lost` has them begin anew",
+        names.join(", ")
+    );
+    for (TopicSpec { topic, partitions, generation }, settings) in created.into_iter().filter(|(spec, _)| lost.contains(spec)) {
+        let before = deployment::Topic { generation, partitions, settings: settings.to_string() };
+        let after = deployment::Topic { generation: generation + 1, partitions, settings: String::new() };
+        let replaced = deployment.replace_topic(topic.0, &before, &after).await?;
+        anyhow::ensure!(replaced == Some(after), "topic {} was recorded by somebody else meanwhile: migrate again", topic.0);
     }
     Ok(())
 }

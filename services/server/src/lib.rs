@@ -12,7 +12,7 @@ mod secrets;
 use std::{collections::HashMap, net::SocketAddr};
 
 use anyhow::Context;
-pub use cluster::migrate;
+pub use cluster::{Meant, migrate};
 use config::Config;
 use plaza_processor::Replies;
 use plaza_proto::internal::v1::callback_service_server::CallbackServiceServer;

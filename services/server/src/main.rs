@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use plaza::config::{self, Config};
+use plaza::{
+    Meant,
+    config::{self, Config},
+};
 use plaza_runtime::{
     config::Problems,
     shutdown::{self, Signals},
@@ -48,6 +51,9 @@ enum Command {
         /// Records the topics' settings as they are now: what an operator changed deliberately.
         #[arg(long)]
         accept_settings: bool,
+        /// Has topics that are gone begin anew: what was in them and not yet applied is lost.
+        #[arg(long)]
+        replace_lost: bool,
     },
 }
 
@@ -74,7 +80,9 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     let done = match arguments.command {
-        Some(Command::Migrate { accept_settings }) => runtime.block_on(plaza::migrate(&config, accept_settings)),
+        Some(Command::Migrate { accept_settings, replace_lost }) => {
+            runtime.block_on(plaza::migrate(&config, Meant { settings: accept_settings, losses: replace_lost }))
+        }
         Some(Command::Config) | None => runtime.block_on(run(config)),
     };
     match done {

@@ -130,8 +130,9 @@ async fn topics_that_are_not_as_they_were_recorded_are_refused() -> anyhow::Resu
     a_wrong_password(&deployment).await?;
     other_settings(&mut deployment).await?;
     an_earlier_build(&mut deployment).await?;
+    a_lost_topic(&mut deployment).await?;
     other_partitions(&deployment).await?;
-    missing(&deployment).await?;
+    no_record(&deployment).await?;
     remove(&deployment.kafka, &cql, &prefix).await
 }
 
@@ -194,12 +195,23 @@ async fn other_partitions(deployment: &Deployment) -> anyhow::Result<()> {
     wait_for("the partitions", SOON, async || deployment.refused(&[], &[&said]).await).await
 }
 
-async fn missing(deployment: &Deployment) -> anyhow::Result<()> {
+/// With what was in it.
+async fn a_lost_topic(deployment: &mut Deployment) -> anyhow::Result<()> {
     let name = deployment.name("notices");
     let deleted = deployment.admin.delete_topics(&[&name], &AdminOptions::new()).await?.remove(0);
     deleted.map_err(|(_, code)| anyhow::anyhow!("{code}"))?;
     let said = format!("topic {name} does not exist: create the topics first (`plaza migrate`)");
     wait_for("the end of the topic", SOON, async || deployment.refused(&[], &[&said]).await).await?;
+    deployment.refused(&["migrate"], &[&format!("gone: {name}."), "`plaza migrate --replace-lost`"]).await?;
+    deployment.migrated(&["--replace-lost"]).await?;
+    let another = name.replace(".1", ".2");
+    let metadata = deployment.admin.inner().fetch_metadata(Some(&another), SOON)?;
+    ensure!(metadata.topics().iter().any(|topic| topic.partitions().len() == PARTITIONS as usize), "{another} is not there");
+    deployment.starts().await?;
+    deployment.migrated(&[]).await
+}
+
+async fn no_record(deployment: &Deployment) -> anyhow::Result<()> {
     deployment.change("DELETE FROM {keyspace}.topics WHERE name = 'edges' IF EXISTS").await?;
     deployment.refused(&[], &["topic edges was never created: run `plaza migrate`"]).await
 }

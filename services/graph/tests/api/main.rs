@@ -2,5 +2,7 @@
 
 mod bad_input;
 mod contacts;
+mod faults;
+mod faulty;
 mod requests;
 mod world;

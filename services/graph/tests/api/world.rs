@@ -1,7 +1,7 @@
 //! One graph service with everything around it, and people who use it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use plaza_embedded_db::{Db, Options};
 use plaza_event_log::{EventLog, Reader, Topic, TopicPartition, embedded::EmbeddedLog};
-use plaza_graph::{Config, Deps, Embedded, Peers};
+use plaza_graph::{Config, Deps, Embedded, Peers, store::Store};
 use plaza_processor::{Envelope, Outcome, Replies};
 use plaza_proto::{
     accounts::v1::{
@@ -76,6 +76,14 @@ impl DirectoryService for Accounts {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::around(|log| log, |store| store).await
+    }
+
+    /// With something around what the service runs on.
+    pub(crate) async fn around(
+        log_of: impl FnOnce(Arc<dyn EventLog>) -> Arc<dyn EventLog>,
+        store_of: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(folder.path(), Options::default()).expect("a store");
         let clock = Clock::manual(NOON);
@@ -97,8 +105,8 @@ impl World {
             supervisor.spawn("conversations", Stage::Consumers, open_conversations(reader, Arc::clone(&replies), Arc::clone(&sides)));
         }
         let deps = Deps {
-            store: Arc::new(Embedded::open(&db).expect("tables")),
-            log: log.clone(),
+            store: store_of(Arc::new(Embedded::open(&db).expect("tables"))),
+            log: log_of(log.clone()),
             replies,
             peers: Peers { accounts: Peer::in_process(accounts) },
             clock: clock.clone(),
@@ -189,9 +197,9 @@ impl World {
         answer.into_inner().relations.into_iter().next().expect("one for each")
     }
 
-    /// Everything that went into somebody's inbox so far.
+    /// Everything that went into somebody's inbox so far; of what was emitted again, what inboxes take.
     pub(crate) async fn inbox(&self, person: &Person) -> Vec<Event> {
-        let mut events = Vec::new();
+        let (mut events, mut seen) = (Vec::new(), HashSet::new());
         for partition in 0..PARTITIONS {
             let from = TopicPartition { topic: INBOX, partition };
             let (mut offset, end) = (0, self.log.end(from).await.expect("an end"));
@@ -200,6 +208,10 @@ impl World {
                 for stored in reader.next(100).await.expect("records") {
                     offset = stored.offset + 1;
                     let envelope = Envelope::decode(stored.record.value).expect("an envelope");
+                    let origin = envelope.origin.expect("an emission");
+                    if !seen.insert((origin.partition, origin.offset, origin.index)) {
+                        continue;
+                    }
                     let Some(inbox::Kind::Event(event)) = inbox::Payload::decode(envelope.payload).expect("a payload").kind else {
                         panic!("graph sends events")
                     };

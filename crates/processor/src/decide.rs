@@ -269,6 +269,8 @@ impl<'a, M: Machine> Decider<'a, M> {
         entry.ids.forget(written, self.partition.deps.config.remembered);
         let (hot, cold) = self.partition.machine.encode(&entry.state, std::mem::take(&mut entry.cold));
         let row = entry.row(hot, self.batch);
+        #[cfg(feature = "mistakes")]
+        let cold = crate::mistakes::cold(self.partition, &key, cold);
         StateWrite { key, time: row.applied_time, row, cold }
     }
 

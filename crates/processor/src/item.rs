@@ -98,6 +98,6 @@ fn asked(envelope: &Envelope) -> Option<Option<Asked>> {
     let request = ClientId::from_slice(&envelope.request)?;
     // A service that asks on nobody's behalf has no caller.
     let nobody = Bytes::from_static(&[0; 16]);
-    let caller = if envelope.caller.is_empty() { &nobody } else { &envelope.caller };
+    let caller = if envelope.caller.is_empty() || mistake!(IdOfAnySender) { &nobody } else { &envelope.caller };
     Some(Some((UserId::from_slice(caller)?, request)))
 }

@@ -16,6 +16,8 @@ impl<M: Machine> Decider<'_, M> {
         let deps = &self.partition.deps;
         let rows = until_done(&deps.config, "read states", || deps.store.states(M::NAME, &missing)).await;
         for (key, row) in missing.iter().zip(rows) {
+            #[cfg(feature = "mistakes")]
+            crate::mistakes::note_loaded(self.partition, key, row.as_ref());
             let entry = match row {
                 Some(row) => Entry::loaded(self.partition.machine.decode(&row)?, &row),
                 None => Entry::new(),

@@ -4,10 +4,17 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
 };
 
-use crate::Checkpoint;
+use bytes::Bytes;
+
+use crate::{
+    Checkpoint, Key, Machine, StateRow,
+    partition::Partition,
+    retry::until_done,
+    states::{Entry, States},
+};
 
 /// What can be got wrong.
 #[expect(missing_docs, reason = "the names say it, and the rules that they break are where they are planted")]
@@ -30,6 +37,8 @@ pub enum Mistake {
     IdRowWithoutPosition,
     IdsCompleteAtLoad,
     IdAgeUnchecked,
+    IdOfAnySender,
+    IdForAnyContent,
     DeadlineIgnored,
     OnlySendsRemembered,
     DirtyKeyEvicted,
@@ -38,15 +47,21 @@ pub enum Mistake {
     EmissionsNotInLogOrder,
     ProducerTimesOut,
     ParkedWithoutState,
+    StatesPrefetched,
+    ColdOnlyWhenDifferent,
 }
 
 /// By machine and partition.
 type Kept = HashMap<(&'static str, u32), Box<dyn Any>>;
+/// By machine and partition: the keys that an owner has had.
+type Keys = HashMap<(&'static str, u32), HashSet<Key>>;
 
 thread_local! {
     static PLANTED: Cell<Option<Mistake>> = const { Cell::new(None) };
     static LIVE: RefCell<HashMap<usize, Checkpoint>> = RefCell::default();
     static KEPT: RefCell<Kept> = RefCell::default();
+    static KEYS: RefCell<Keys> = RefCell::default();
+    static COLD: RefCell<HashMap<(usize, Key), Bytes>> = RefCell::default();
 }
 
 /// Plants a mistake in everything that runs on this thread, and forgets what the last one kept.
@@ -54,6 +69,8 @@ pub fn plant(mistake: Mistake) {
     PLANTED.set(Some(mistake));
     LIVE.take();
     KEPT.take();
+    KEYS.take();
+    COLD.take();
 }
 
 /// Whether this mistake is planted here.
@@ -77,6 +94,40 @@ pub(crate) fn mixed(owner: usize, mut checkpoint: Checkpoint) -> Checkpoint {
         _ => {}
     }
     checkpoint
+}
+
+/// An owner loads a state.
+pub(crate) fn note_loaded<M: Machine>(partition: &Partition<M>, key: &Key, row: Option<&StateRow>) {
+    KEYS.with_borrow_mut(|all| all.entry((M::NAME, partition.number)).or_default().insert(key.clone()));
+    let cold = row.map_or_else(Bytes::new, |row| row.cold.clone());
+    COLD.with_borrow_mut(|all| all.insert((std::ptr::from_ref(partition).addr(), key.clone()), cold));
+}
+
+/// The cold part that an owner writes: all of it, or, by mistake, only what is another than it has read or written last.
+pub(crate) fn cold<M: Machine>(partition: &Partition<M>, key: &Key, cold: Option<Bytes>) -> Option<Bytes> {
+    if !is_planted(Mistake::ColdOnlyWhenDifferent) {
+        return cold;
+    }
+    let cold = cold?;
+    let before = COLD.with_borrow_mut(|all| all.insert((std::ptr::from_ref(partition).addr(), key.clone()), cold.clone()));
+    (before.as_ref() != Some(&cold)).then_some(cold)
+}
+
+/// Reads, while the checkpoint is not read yet, the states of all keys that were ever owned.
+pub(crate) async fn prefetch<M: Machine>(partition: &Partition<M>) {
+    let Partition { machine, deps, number, .. } = partition;
+    let keys: Vec<_> = KEYS.with_borrow(|all| all.get(&(M::NAME, *number)).into_iter().flatten().cloned().collect());
+    if !is_planted(Mistake::StatesPrefetched) || keys.is_empty() {
+        return;
+    }
+    let rows = until_done(&deps.config, "read states", || deps.store.states(M::NAME, &keys)).await;
+    let mut states = States::new(deps.config.states);
+    for (key, row) in keys.iter().zip(rows) {
+        if let Some((row, state)) = row.and_then(|row| machine.decode(&row).ok().map(|state| (row, state))) {
+            states.insert(key, Entry::loaded(state, &row));
+        }
+    }
+    KEPT.with_borrow_mut(|all| all.insert((M::NAME, *number), Box::new(states)));
 }
 
 /// Keeps what should be forgotten.

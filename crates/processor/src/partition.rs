@@ -83,6 +83,8 @@ impl<M: Machine> Partition<M> {
 
     /// Owns it once, from the checkpoint on.
     async fn own(&self, suspect: Option<u64>, stop: &CancellationToken) -> Result<(), GivenUp> {
+        #[cfg(feature = "mistakes")]
+        crate::mistakes::prefetch(self).await;
         let checkpoint = self.checkpoint().await;
         let reader = self.reader(checkpoint.next).await?;
         let in_flight = self.deps.config.batches_in_flight;

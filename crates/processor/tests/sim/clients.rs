@@ -1,11 +1,11 @@
-//! Callers that ask again until they are answered, and devices that read by cursor.
+//! Callers that ask again until they are answered and use ids again, and devices that read by cursor.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use plaza_event_log::{EventLog, Record, TopicPartition};
 use plaza_processor::{Envelope, ReplyTo};
-use plaza_types::{limits::SECOND, partition};
+use plaza_types::{ClientId, limits::SECOND, partition};
 use prost::Message;
 
 use crate::{
@@ -18,6 +18,16 @@ use crate::{
 const COMMANDS: usize = 9;
 const ATTEMPTS: usize = 5;
 
+/// What a user asked, under which id.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    user: &'static str,
+    to: TopicPartition,
+    key: Bytes,
+    payload: Bytes,
+    id: ClientId,
+}
+
 /// One user's commands, one after the other.
 pub(crate) async fn caller(world: Arc<World>, user: &'static str) {
     let log = Log::new(&world);
@@ -25,45 +35,86 @@ pub(crate) async fn caller(world: Arc<World>, user: &'static str) {
     let skew = world.dice.pick(&[0, 0, 0, -300, 500, 900]) * SECOND as i64;
     for nth in 0..COMMANDS {
         let (to, key, payload) = command(&world, user, nth);
-        let (id_of_it, first) = request(&world, skew);
+        let (id, first) = request(&world, skew);
+        let asked = Asked { user, to, key, payload, id };
+        world.asked.lock().push(asked.clone());
         // Some wait long, some hardly at all.
         let patience = world.dice.pick(&[40, 40, 400]) * 20 * SECOND;
         let mut reply_to = first;
+        if world.odds.restless && nth % 4 == 3 {
+            // Back at once.
+            append(&world, &log, &asked, patience, reply_to).await;
+            continue;
+        }
         for _ in 0..ATTEMPTS {
-            let time = world.now();
-            let envelope = Envelope {
-                rules: 1,
-                time,
-                deadline: time + patience,
-                caller: id(user).to_key(),
-                request: Bytes::copy_from_slice(id_of_it.as_bytes()),
-                fingerprint: payload.len() as u64,
-                reply_to: Some(reply_to),
-                origin: None,
-                payload: payload.clone(),
-            };
-            let record = Record { key: key.clone(), value: envelope.encode_to_vec().into(), headers: Vec::new() };
-            world.say(|| format!("{user} asks {to} as {}", reply_to.call));
-            // Whether it was taken is for the answer to say.
-            _ = log.append(to, record).await;
-            if answered(&world, reply_to).await {
+            if ask(&world, &log, &asked, patience, reply_to).await {
                 break;
             }
             reply_to = request(&world, 0).1;
         }
+        if world.dice.happens(150) {
+            let again = reused(&world, user);
+            ask(&world, &log, &again, patience, request(&world, 0).1).await;
+        }
+    }
+}
+
+/// Asks, and tells whether there was an answer.
+async fn ask(world: &World, log: &Log, asked: &Asked, patience: u64, reply_to: ReplyTo) -> bool {
+    append(world, log, asked, patience, reply_to).await;
+    answered(world, reply_to).await
+}
+
+async fn append(world: &World, log: &Log, asked: &Asked, patience: u64, reply_to: ReplyTo) {
+    let time = world.now();
+    let envelope = Envelope {
+        rules: 1,
+        time,
+        deadline: time + patience,
+        caller: id(asked.user).to_key(),
+        request: Bytes::copy_from_slice(asked.id.as_bytes()),
+        fingerprint: asked.payload.iter().fold(0, |hash: u64, byte| hash.wrapping_mul(31) + u64::from(*byte)),
+        reply_to: Some(reply_to),
+        origin: None,
+        payload: asked.payload.clone(),
+    };
+    let record = Record { key: asked.key.clone(), value: envelope.encode_to_vec().into(), headers: Vec::new() };
+    world.say(|| format!("{} asks {} as {}", asked.user, asked.to, reply_to.call));
+    // Whether it was taken is for the answer to say.
+    _ = log.append(asked.to, record).await;
+}
+
+/// An id that was used before, by anybody: for the same once more, or for something else.
+fn reused(world: &World, user: &'static str) -> Asked {
+    let of_all = world.asked.lock();
+    let before = &of_all[world.dice.below(of_all.len())];
+    let other = u64::from(world.dice.happens(500));
+    let (user_of_it, key) = (user.to_owned(), Bytes::from_static(user.as_bytes()));
+    if before.to.topic == CHAT {
+        let command = Command::decode(before.payload.clone()).expect("a command");
+        let payload = Command { user: user_of_it, body: command.body + other, ..command }.encode_to_vec().into();
+        Asked { user, payload, ..before.clone() }
+    } else {
+        let read = Delivery::decode(before.payload.clone()).expect("a delivery");
+        let payload = Delivery { sender: user_of_it, sequence: read.sequence + other, ..read }.encode_to_vec().into();
+        Asked { user, payload, key, to: TopicPartition { topic: INBOX, partition: home(user) }, id: before.id }
     }
 }
 
 fn command(world: &World, user: &str, nth: usize) -> (TopicPartition, Bytes, Bytes) {
     let dice = &world.dice;
-    let conversation = dice.pick(&CONVERSATIONS);
+    let conversation = if world.odds.restless { CONVERSATIONS[usize::from(user.as_bytes()[1]) % 3] } else { dice.pick(&CONVERSATIONS) };
     if dice.happens(120) {
         let sequence = 1 + dice.below(6) as u64;
         let read = Delivery { sender: user.to_owned(), conversation: conversation.to_owned(), sequence, read: true, ..Delivery::default() };
         let to = TopicPartition { topic: INBOX, partition: home(user) };
         return (to, Bytes::copy_from_slice(user.as_bytes()), read.encode_to_vec().into());
     }
-    let kinds = if nth < 2 { &["join"][..] } else { &["send", "send", "send", "send", "join", "leave", "nick", "nick"] };
+    let kinds: &[_] = match nth {
+        _ if world.odds.restless => [&["join"], &["send"], &["send"], &["leave"]][nth % 4],
+        0 | 1 => &["join"],
+        _ => &["send", "send", "send", "send", "join", "leave", "nick", "nick"],
+    };
     let kind = dice.pick(kinds).to_owned();
     let payload = Command { user: user.to_owned(), kind, body: dice.below(100) as u64 };
     let key = Bytes::from_static(conversation.as_bytes());

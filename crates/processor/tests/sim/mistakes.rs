@@ -1,8 +1,7 @@
 //! Every mistake is planted in the real code, and a seed among the first ones shows it.
 //!
-//! Not planted, for there is no place for it: the states prefetched before the checkpoint was read (a decider is made from a checkpoint, and
-//! nothing else reads states); writing only what differs from before, and an insert of some columns only (states and rows are whole values).
-//! Planted in the simulated log and store: a producer that times out, a state in two parts.
+//! Not planted, for there is no place for it: an insert of some columns only (states and rows are whole values, and a store is given nothing
+//! less). Planted in the simulated log and store: a producer that times out, a state in two parts.
 
 use plaza_processor::mistakes::{Mistake, plant};
 
@@ -42,6 +41,8 @@ caught! {
     id_row_without_position = IdRowWithoutPosition;
     ids_complete_at_load = IdsCompleteAtLoad;
     id_age_unchecked = IdAgeUnchecked;
+    id_of_any_sender = IdOfAnySender;
+    id_for_any_content = IdForAnyContent;
     deadline_ignored = DeadlineIgnored;
     only_sends_remembered = OnlySendsRemembered;
     dirty_key_evicted = DirtyKeyEvicted;
@@ -50,4 +51,6 @@ caught! {
     emissions_not_in_log_order = EmissionsNotInLogOrder;
     producer_times_out = ProducerTimesOut;
     parked_without_state = ParkedWithoutState;
+    states_prefetched = StatesPrefetched;
+    cold_only_when_different = ColdOnlyWhenDifferent;
 }

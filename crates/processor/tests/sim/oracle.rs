@@ -216,8 +216,8 @@ impl Reading {
         }
         let key = keys.first()?.clone();
         if let Some((fingerprint, outcome)) = self.known.get(&(key, envelope.caller.to_vec(), envelope.request.to_vec())) {
-            assert_eq!(*fingerprint, envelope.fingerprint, "callers ask the same again");
-            return Some(outcome.clone());
+            let reused = || Outcome::refused(Reason::RequestIdReused, "request", "the request id was used for something else");
+            return Some(if *fingerprint == envelope.fingerprint { outcome.clone() } else { reused() });
         }
         let late = envelope.deadline != 0 && time > envelope.deadline;
         late.then(|| Outcome::refused(Reason::Undecided, "request", "not decided within the deadline"))

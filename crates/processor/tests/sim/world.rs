@@ -16,6 +16,7 @@ use plaza_types::limits::SECOND;
 use tokio::time::Instant;
 
 use crate::{
+    clients::Asked,
     dice::Dice,
     log::Logs,
     machines::{Row, Shown},
@@ -39,6 +40,8 @@ pub(crate) struct Odds {
     pub(crate) pause: usize,
     /// Records that make the first binary panic; one owner at a time then.
     pub(crate) poison: bool,
+    /// Members leave and are back at once; who is one changes in no other way.
+    pub(crate) restless: bool,
     pub(crate) batch: usize,
     pub(crate) states: usize,
     pub(crate) remembered: usize,
@@ -57,6 +60,7 @@ impl Odds {
             crash: dice.pick(&[0, 50, 120, 250]),
             pause: dice.pick(&[0, 50, 120, 250]),
             poison: dice.happens(200),
+            restless: dice.happens(150),
             batch: dice.pick(&[1, 3, 6, 12]),
             states: dice.pick(&[1, 2, 4, 100]),
             remembered: dice.pick(&[1, 3, 100]),
@@ -81,6 +85,8 @@ pub(crate) struct World {
     pub(crate) logs: Mutex<Logs>,
     pub(crate) tables: Mutex<Tables>,
     pub(crate) told: Mutex<Told>,
+    /// Everything that was asked, once.
+    pub(crate) asked: Mutex<Vec<Asked>>,
     pub(crate) supervisor: Supervisor,
     pub(crate) clock: Clock,
     begin: Instant,
@@ -98,6 +104,7 @@ impl World {
             logs: Mutex::default(),
             tables: Mutex::default(),
             told: Mutex::default(),
+            asked: Mutex::default(),
             supervisor: Supervisor::new(),
             clock: Clock::manual(BEGIN),
             begin: Instant::now(),

@@ -1,26 +1,29 @@
 //! A machine hosted on the embedded log and tables, called as services call it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plaza_embedded_db::{Db, Options};
 use plaza_event_log::{EventLog, Record, Topic, TopicPartition, embedded::EmbeddedLog};
 use plaza_processor::{
-    Announce, Caller, Command, Config, Effects, Envelope, Host, HostDeps, Input, Key, Machine, Outcome, Replies, ReplyWhen, StateRow,
-    Store, embedded::StateTables, outcome::Kind,
+    Announce, CallError, Caller, Command, Config, Effects, Envelope, Host, HostDeps, Input, Key, Machine, Outcome, Replies, ReplyWhen,
+    StateRow, Store, embedded::StateTables, outcome::Kind,
 };
-use plaza_runtime::{Clock, Supervisor, shutdown};
-use plaza_types::{ClientId, Reason, UserId};
+use plaza_runtime::{Clock, Rng, Supervisor, shutdown};
+use plaza_types::{ClientId, Reason, UserId, partition};
+use prost::Message as _;
 use smallvec::{SmallVec, smallvec};
 use tempfile::TempDir;
 
 const COUNTS: Topic = Topic("counts");
 const PARKED: Topic = Topic("counts.dead");
 const BOMB: u64 = 13;
+/// A key of another partition than "a".
+const ELSEWHERE: &str = "d";
 
-/// Adds what is sent to each key; panics on one number.
-struct Counts;
+/// Adds what is sent to each key; panics on one number. Knows the rules up to a number.
+struct Counts<const RULES: u32>;
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct Number {
@@ -28,7 +31,7 @@ struct Number {
     value: u64,
 }
 
-impl Machine for Counts {
+impl<const RULES: u32> Machine for Counts<RULES> {
     type Payload = Number;
     type State = Number;
     type Row = ();
@@ -36,6 +39,7 @@ impl Machine for Counts {
 
     const NAME: &'static str = "counts";
     const TOPIC: Topic = COUNTS;
+    const RULES: RangeInclusive<u32> = 1..=RULES;
 
     fn keys(&self, record_key: &Bytes, _: &Envelope, _: &Number) -> SmallVec<[Key; 4]> {
         smallvec![Key(record_key.clone())]
@@ -93,11 +97,16 @@ struct Process {
 
 impl Process {
     fn start(folder: &TempDir) -> Self {
+        Self::knowing::<1>(folder)
+    }
+
+    /// Of a binary that knows the rules up to this number.
+    fn knowing<const RULES: u32>(folder: &TempDir) -> Self {
         let db = Db::open(folder.path(), Options::default()).expect("a store");
         let clock = Clock::system();
         let log = EmbeddedLog::open(&db, &[(COUNTS, 2), (PARKED, 2)], move || clock.now_micros()).expect("a log");
         let tables = Arc::new(Tables(StateTables::open(&db, "test").expect("tables")));
-        let (replies, heard, supervisor) = (Replies::new(7), Arc::<Heard>::default(), Supervisor::new());
+        let (replies, heard, supervisor) = (Replies::new(Rng::system().next_u64()), Arc::<Heard>::default(), Supervisor::new());
         let deps = HostDeps {
             log: log.clone(),
             store: tables.clone(),
@@ -106,11 +115,15 @@ impl Process {
             supervisor: supervisor.clone(),
             config: Config::default(),
         };
-        Host::start(Arc::new(Counts), deps);
+        Host::start(Arc::new(Counts::<RULES>), deps);
         Self { caller: Caller::new(log.clone(), replies, 1), log, tables, db, heard, supervisor }
     }
 
     async fn add(&self, key: &'static str, value: u64, request: ClientId) -> Outcome {
+        self.add_within(Duration::from_secs(10), key, value, request).await.expect("a decision")
+    }
+
+    async fn add_within(&self, wait: Duration, key: &'static str, value: u64, request: ClientId) -> Result<Outcome, CallError> {
         let now = Clock::system().now_micros();
         let command = Command {
             topic: COUNTS,
@@ -120,10 +133,10 @@ impl Process {
             fingerprint: value,
             payload: prost::Message::encode_to_vec(&Number { value }).into(),
             now,
-            deadline: now + 10_000_000,
+            deadline: now + wait.as_micros() as u64,
             traceparent: None,
         };
-        self.caller.call(command).await.expect("a decision")
+        self.caller.call(command).await
     }
 
     async fn stop(self) {
@@ -183,11 +196,41 @@ async fn poison_is_parked_and_its_key_goes_on() {
         }
     }
     assert_eq!(process.add("a", 1, request(5)).await, Outcome::accepted("8"), "what is no record at all is passed over");
-    assert_eq!(process.add("b", 1, request(6)).await, Outcome::accepted("1"), "in the other partition too");
+    assert_eq!(process.add(ELSEWHERE, 1, request(6)).await, Outcome::accepted("1"), "in the other partition too");
     let mut dead = 0;
     for partition in 0..2 {
         dead += process.log.end(TopicPartition { topic: PARKED, partition }).await.expect("the log works");
     }
     assert_eq!(dead, 6);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_waits_for_a_binary_that_knows_the_rules() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&folder);
+    assert_eq!(process.add("a", 5, request(1)).await, Outcome::accepted("5"));
+    let number = partition::of(b"a", 2);
+    let of = TopicPartition { topic: COUNTS, partition: number };
+    assert_ne!(number, partition::of(ELSEWHERE.as_bytes(), 2));
+    let unknown = process.log.end(of).await.expect("the log works");
+    let envelope = Envelope { rules: 99, payload: Number { value: 2 }.encode_to_vec().into(), ..Envelope::default() };
+    let record = Record { key: Bytes::from_static(b"a"), value: envelope.encode_to_vec().into(), headers: Vec::new() };
+    process.log.append(of, record).await.expect("the log works");
+    let behind = request(2);
+    let undecided = process.add_within(Duration::from_millis(300), "a", 1, behind).await;
+    assert!(matches!(undecided, Err(CallError::Undecided)), "what is behind it waits: {undecided:?}");
+    assert_eq!(process.add(ELSEWHERE, 1, request(3)).await, Outcome::accepted("1"), "the other partition goes on");
+    let (log, tables) = (Arc::clone(&process.log), Arc::clone(&process.tables));
+    process.stop().await;
+    let checkpoint = tables.checkpoint("counts", number).await.expect("the store works").unwrap_or_default();
+    assert!(checkpoint.next.offset <= unknown, "it is not passed over");
+    for partition in 0..2 {
+        assert_eq!(log.end(TopicPartition { topic: PARKED, partition }).await.expect("the log works"), 0, "nor parked");
+    }
+    drop((log, tables));
+
+    let process = Process::knowing::<99>(&folder);
+    assert_eq!(process.add("a", 1, behind).await, Outcome::accepted("8"), "5 and 2 and this");
     process.stop().await;
 }

@@ -241,7 +241,7 @@ fn cases(world: &World) -> Vec<Case> {
         case(
             "/plaza.graph.v1.GraphService/Unblock",
             vec![encoded(graph::UnblockRequest { user_id: "x".into(), request_id: new_id() })],
-            NoIds,
+            Silent(encoded(graph::UnblockRequest { user_id: user_id.clone(), request_id: new_id() })),
         ),
         case(
             "/plaza.graph.v1.GraphService/ListBlocked",

@@ -1,5 +1,7 @@
 //! Live streams that send garbage, or nothing, or not in the order they must.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use plaza_client::{
@@ -82,6 +84,10 @@ async fn a_stream_that_does_not_keep_to_the_order_ends() -> anyhow::Result<()> {
     let no_token = raw::request(stream::pending(), None)?;
     let answer = world.connection.streaming(CONNECT, no_token).await.map(drop);
     refused(answer, Code::Unauthenticated, "TOKEN_MISSING", "no token")?;
+    let mut late = raw::request(stream::iter([hello()]).chain(stream::pending()), Some(&world.token))?;
+    late.set_timeout(Duration::ZERO);
+    let answer = world.connection.streaming(CONNECT, late).await.map(drop);
+    refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "a deadline already past")?;
     world.close(&[&bob]).await
 }
 

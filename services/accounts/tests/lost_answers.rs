@@ -184,39 +184,81 @@ async fn a_claim_without_its_handle_counts_as_absent() {
     assert_eq!(healed(|| store.user_of("the_handle")).await, Some(owner.user.id));
 }
 
+/// What a change does beside the row of the account.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Nothing,
+    SignsIn,
+    Rotates,
+    SignsOut,
+}
+
+/// The change, and the devices after it. There is one at least before, and so again after all shapes.
+fn change(shape: Shape, user: &User, version: u64, devices: &[Device]) -> (Change, Vec<Device>) {
+    let (next, newest) = (version + 1, devices.last().expect("a device"));
+    let mut change = Change { account: Some((version, User { version: next, ..user.clone() })), ..Change::of(user.id) };
+    let mut after = devices.to_vec();
+    let mut what = What::ProfileChanged;
+    match shape {
+        Shape::Nothing => {}
+        Shape::SignsIn => {
+            let device = Device { id: DeviceId::new(NOW + next, [9; 10]), version: next, ..newest.clone() };
+            change.device = Some((None, device.clone()));
+            after.push(device);
+        }
+        Shape::Rotates => {
+            let device = Device { version: next, lineage: newest.lineage.rotated([3; 32], NOW + next), ..newest.clone() };
+            change.device = Some((Some(newest.version), device.clone()));
+            *after.last_mut().expect("a device") = device;
+        }
+        Shape::SignsOut => {
+            change.removed.push((newest.id, newest.version));
+            after.pop();
+            what = What::DeviceRevoked(newest.id);
+        }
+    }
+    change.events.push(Pending { id: next, user: user.id, time: NOW + next, what });
+    (change, after)
+}
+
 #[tokio::test]
 async fn a_change_happens_whole_or_not_at_all() {
     let Some(World { store, proxy, _lease }) = world().await else { return };
-    let Registration { user, .. } = registration(1, "person_1");
-    assert!(matches!(store.register(&registration(1, "person_1")).await, Ok(Registered::Created)));
+    let registration = registration(1, "person_1");
+    assert!(matches!(store.register(&registration).await, Ok(Registered::Created)));
+    let Registration { user, device, .. } = registration;
     let ids = [user.id];
-    let (mut version, mut events) = (1, Vec::new());
+    let (mut version, mut devices, mut events) = (1, vec![device], Vec::new());
     for what in [Lost::Request, Lost::Answer] {
         for after in 0..REQUESTS {
-            let next = version + 1;
-            let event = Pending { id: next, user: user.id, time: NOW + next, what: What::ProfileChanged };
-            let account = Some((version, User { version: next, ..user.clone() }));
-            let change = Change { account, events: vec![event], ..Change::of(user.id) };
-            proxy.lose(usize::from(after), what);
-            let outcome = store.apply(&change).await;
-            let lost = proxy.heal();
-            let found = healed(|| store.users(&ids)).await[0].version;
-            assert!(found == version || found == next);
-            match outcome {
-                Ok(applied) => assert_eq!(applied, found == next, "{what:?} {after}"),
-                Err(Error::Unavailable(_)) => assert_eq!(found, version, "{what:?} {after}"),
-                Err(Error::Unknown(_)) => {}
-                Err(error) => panic!("{error}"),
+            let mut lost = false;
+            // Twice in, because one may not happen, and then nobody would be left to be signed out.
+            for shape in [Shape::Nothing, Shape::SignsIn, Shape::SignsIn, Shape::Rotates, Shape::SignsOut] {
+                let (change, then) = change(shape, &user, version, &devices);
+                let next = version + 1;
+                proxy.lose(usize::from(after), what);
+                let outcome = store.apply(&change).await;
+                lost |= proxy.heal();
+                let told = format!("{what:?} {after} {shape:?}");
+                let found = healed(|| store.users(&ids)).await[0].version;
+                assert!(found == version || found == next, "{told}");
+                match outcome {
+                    Ok(applied) => assert_eq!(applied, found == next, "{told}"),
+                    Err(Error::Unavailable(_)) => assert_eq!(found, version, "{told}"),
+                    Err(Error::Unknown(_)) => {}
+                    Err(error) => panic!("{told}: {error}"),
+                }
+                if found == next {
+                    (version, devices) = (next, then);
+                    events.extend(change.events);
+                }
+                assert_eq!(healed(|| store.devices(user.id)).await, devices, "{told}");
+                assert_eq!(healed(|| store.pending_of(user.id)).await, events, "{told}");
+                // Every event is found by its hint.
+                let mut before = healed(|| store.pending_before(NOW + 1000, 100)).await;
+                before.sort_by_key(|event| event.id);
+                assert_eq!(before, events, "{told}");
             }
-            if found == next {
-                version = next;
-                events.push(event);
-            }
-            assert_eq!(healed(|| store.pending_of(user.id)).await, events, "{what:?} {after}");
-            // Every event is found by its hint.
-            let mut before = healed(|| store.pending_before(NOW + 1000, 100)).await;
-            before.sort_by_key(|event| event.id);
-            assert_eq!(before, events, "{what:?} {after}");
             if !lost {
                 assert!(after > 1, "a change has more than {after} requests");
                 break;

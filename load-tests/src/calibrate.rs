@@ -50,6 +50,7 @@ pub async fn calibrate(program: &Path, folder: &Path, connections: usize, rate: 
         server_pids: server.pid().into_iter().collect(),
         metrics: Vec::new(),
         shown: true,
+        followed: Default::default(),
         check: false,
     };
     let ready = Ready { plan, people, groups: Vec::new(), took: Default::default() };

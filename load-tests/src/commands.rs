@@ -1,6 +1,7 @@
 //! The commands.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -9,7 +10,7 @@ use anyhow::Context;
 use plaza_load::{
     calibrate,
     capacity::{document, model::Model},
-    coordinator::{self, generator::Own},
+    coordinator::{self, generator::Own, parts::parts},
     floor,
     operation::Operation,
     peers,
@@ -31,6 +32,7 @@ impl Run {
         scenario.rate = self.rate.unwrap_or(scenario.rate);
         scenario.seconds = self.duration.map_or(scenario.seconds, |duration| duration.as_secs_f64());
         scenario.population.people = self.people.unwrap_or(scenario.population.people);
+        scenario.failed_most = self.failed_most.unwrap_or(scenario.failed_most);
         let problems = scenario.problems();
         anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
         let name = PathBuf::from(&self.scenario).file_stem().map_or_else(|| "own".into(), |name| name.to_string_lossy().into_owned());
@@ -47,6 +49,7 @@ impl Run {
             server_pids: self.server_pid.clone(),
             metrics: targets(&self.metrics, self.i_own_this_target)?,
             shown: !self.quiet,
+            followed: Default::default(),
             check: !self.no_check,
         })
     }
@@ -66,48 +69,34 @@ fn targets(addresses: &[String], owned: bool) -> anyhow::Result<Vec<Target>> {
     addresses.iter().map(|address| Target::new(address, owned)).collect()
 }
 
+/// The floors under this rate of sends.
+async fn floors(run: &Run, options: &Options, stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
+    let sends =
+        options.scenario.rates().into_iter().filter(|(operation, _)| matches!(operation, Operation::SendDirect | Operation::SendGroup));
+    let servers = run.servers.given(run.i_own_this_target)?;
+    let floors = floor::floors(sends.map(|(_, rate)| rate).sum(), 5.0, options.scenario.text_bytes, &run.out, &servers);
+    stop.unless(Box::pin(floors)).await.context("stopped while the floors were measured")?
+}
+
 /// `run`.
 pub(crate) async fn run(run: &Run, stop: &Stop) -> anyhow::Result<ExitCode> {
     let options = run.options()?;
-    let floors = match run.floors {
-        true => {
-            let sends = options
-                .scenario
-                .rates()
-                .into_iter()
-                .filter(|(operation, _)| matches!(operation, Operation::SendDirect | Operation::SendGroup));
-            floor::floors(
-                sends.map(|(_, rate)| rate).sum(),
-                5.0,
-                options.scenario.text_bytes,
-                &run.out,
-                &run.servers.given(run.i_own_this_target)?,
-            )
-            .await?
-        }
-        false => Default::default(),
-    };
-    let mut report = match options.scenario.peers.is_empty() {
-        true => {
-            let outcome = run::run(&options, stop).await?;
-            keep_history(run, &outcome)?;
-            Report::new(&options, &outcome)
-        }
-        false => {
-            run::raise_limits();
-            let ready = prepared(&options, stop).await?;
-            let figures = peers::run(&options.target, &ready, &options.scenario.peers, &options.server_pids, stop).await?;
-            Report::of_peers(&options, &ready, figures)
-        }
-    };
-    report.floors = floors;
-    finished(&report, &run.out)
+    let floors = if run.floors { floors(run, &options, stop).await? } else { BTreeMap::new() };
+    if !options.scenario.peers.is_empty() {
+        run::raise_limits();
+        let ready = prepared(&options, stop).await?;
+        let tested = peers::run(&options, &ready, &options.scenario.peers, stop).await?;
+        return finished(&Report { floors, ..Report::of_peers(&options, &ready, tested) }, &run.out);
+    }
+    let outcome = run::run(&options, stop).await?;
+    let code = finished(&Report { floors, ..Report::new(&options, &outcome) }, &run.out)?;
+    keep_history(run, &outcome)?;
+    Ok(code)
 }
 
 /// A history with a violation is kept whole: what the report shows of it may not be enough.
 fn keep_history(run: &Run, outcome: &run::Outcome) -> anyhow::Result<()> {
     if let Some(verified) = outcome.verified.as_ref().filter(|verified| !verified.violations.is_empty()) {
-        std::fs::create_dir_all(&run.out)?;
         let path = run.out.join(format!("history-{}.json", outcome.began));
         std::fs::write(&path, serde_json::to_vec(&verified.history)?).with_context(|| path.display().to_string())?;
         println!("the whole history: {}", path.display());
@@ -142,22 +131,37 @@ pub(crate) async fn ramp(ramp: &Ramp, stop: &Stop) -> anyhow::Result<ExitCode> {
         let verdict = if step.missed.is_empty() { "met".to_owned() } else { step.missed.join("; ") };
         println!("{:>9.0}/s: {verdict}", step.rate);
     };
-    let steps = ramp::ramp(&options, objective, ramp.most, stop, told).await?;
-    let Some(report) = ramp::report(&steps) else {
-        println!("no rate met the objective");
-        return Ok(ExitCode::FAILURE);
-    };
-    let page = report.write(&ramp.run.out).context("writing the report")?;
-    println!("highest rate that met it: {:.0}/s\n{}\n  report: {}", report.scenario.rate, report.summary(), page.display());
-    Ok(ExitCode::SUCCESS)
+    let ramped = ramp::ramp(&options, objective, ramp.most, stop, told).await?;
+    let mut report = ramped.report();
+    if ramp.run.floors && !report.stopped {
+        // Those under the rate that was found. The floor may not bear it, and the ramp is not to be made again for that.
+        match floors(&ramp.run, &Options { scenario: report.scenario.clone(), ..options }, stop).await {
+            Ok(floors) => report.floors = floors,
+            Err(error) => report.doubts.push(format!("the floors are not measured: {error:#}")),
+        }
+    }
+    if let Some(best) = ramp::best(&ramped.steps) {
+        println!("highest rate that met it: {:.0}/s", best.rate);
+    }
+    finished(&report, &ramp.run.out)
 }
 
 /// `coordinate`.
 pub(crate) async fn coordinate(coordinate: &Coordinate, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let options = coordinate.run.options()?;
+    let given = &coordinate.run;
+    for (flag, refused, instead) in [
+        ("--server-pid", !given.server_pid.is_empty(), "give it to `generate` on the server's machine"),
+        ("--metrics", !given.metrics.is_empty(), "give it to one `generate`"),
+        ("--population", given.population.is_some(), "each `generate` keeps its own people in its --out"),
+    ] {
+        anyhow::ensure!(!refused, "{flag} is not for `coordinate`: {instead}");
+    }
+    let options = given.options()?;
+    parts(&options.scenario, coordinate.generators)?;
+    let floors = if given.floors { floors(given, &options, stop).await? } else { BTreeMap::new() };
     let bound = |address| println!("waiting for {} generators on {address}", coordinate.generators);
     let report = coordinator::coordinate(&options, coordinate.listen, coordinate.generators, stop, bound).await?;
-    finished(&report, &coordinate.run.out)
+    finished(&Report { floors, ..report }, &given.out)
 }
 
 /// `generate`.
@@ -168,6 +172,8 @@ pub(crate) async fn generate(generate: &Generate, stop: &Stop) -> anyhow::Result
         folder: generate.out.clone(),
         pids: generate.server_pid.clone(),
         metrics: targets(&generate.metrics, generate.i_own_this_target)?,
+        shown: !generate.quiet,
+        followed: Default::default(),
     };
     let report = coordinator::generator::generate(&generate.coordinator, &own, stop).await?;
     println!("this part: {}", report.summary());
@@ -176,8 +182,9 @@ pub(crate) async fn generate(generate: &Generate, stop: &Stop) -> anyhow::Result
 
 /// Writes and shows a report.
 fn finished(report: &Report, out: &Path) -> anyhow::Result<ExitCode> {
-    let page = report.write(out).context("writing the report")?;
-    println!("{}\n  report: {}", report.summary(), page.display());
+    // Also where it cannot be written, it is shown.
+    println!("{}", report.summary());
+    println!("  report: {}", report.write(out).context("writing the report")?.display());
     Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -213,4 +220,29 @@ pub(crate) fn capacity(capacity: &Capacity) -> anyhow::Result<ExitCode> {
         None => print!("{}", document::text(&model)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::Arguments;
+
+    #[tokio::test]
+    async fn what_a_coordinator_cannot_do_is_refused_before_it_waits() {
+        for (given, told) in [
+            (&["--server-pid", "1"][..], "--server-pid is not for `coordinate`"),
+            (&["--metrics", "http://127.0.0.1:1"], "--metrics is not for `coordinate`"),
+            (&["--population", "people.json"], "--population is not for `coordinate`"),
+            (&["--scenario", "peers"], "use `run`"),
+            (&["--scenario", "fanout"], "300 of 600 people"),
+        ] {
+            let parsed =
+                Arguments::try_parse_from([&["plaza-load", "coordinate", "--generators", "2", "--listen", "127.0.0.1:0"], given].concat());
+            let Ok(Arguments::Coordinate(given)) = parsed else { panic!("{told}: not understood") };
+            let error = coordinate(&given, &Stop::default()).await.expect_err(told).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }

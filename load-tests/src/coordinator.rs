@@ -3,6 +3,7 @@
 
 pub mod generator;
 pub mod merge;
+pub mod parts;
 
 mod protocol {
     #![allow(
@@ -20,25 +21,30 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use futures::{Stream, StreamExt};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use self::{
     merge::Part,
+    parts::parts,
     protocol::{
-        JoinRequest, JoinResponse, Start, Stop as StopStep, Work,
+        JoinRequest, JoinResponse, Progress, Start, Stop as StopStep, Work,
         coordinator_service_server::{CoordinatorService, CoordinatorServiceServer},
         join_request, join_response,
     },
 };
 use crate::{
     report::Report,
-    run::{Options, Stop},
+    run::{
+        Options, Stop,
+        progress::{Standing, bar},
+    },
     scenario::Scenario,
 };
 
@@ -46,6 +52,8 @@ use crate::{
 const MESSAGE_BYTES: usize = 256 << 20;
 /// A generator that says nothing for so long after the end of its phases is gone.
 const SILENT: Duration = Duration::from_secs(600);
+/// After a stop a generator brings what it has within this.
+const STOP_FOR: Duration = Duration::from_secs(30);
 
 /// Where a run with several generators stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +65,7 @@ enum State {
 
 /// What a generator's stream tells the coordinator.
 enum Told {
+    At(u32, Standing),
     Ready,
     Done(Box<Part>),
     Lost(String),
@@ -70,25 +79,18 @@ struct Coordinator {
     told: mpsc::Sender<Told>,
 }
 
-/// The part of a scenario that one of several generators has.
-#[must_use]
-pub fn part(scenario: &Scenario, place: usize, of: usize) -> Scenario {
-    let mut part = scenario.clone();
-    part.rate /= of as f64;
-    let people = &mut part.population;
-    people.people = (people.people / of + usize::from(place < people.people % of)).max(2);
-    people.hubs /= of;
-    people.full_groups = if people.hubs == 0 { 0 } else { people.full_groups / of };
-    people.hub_friends = people.hub_friends.min(people.people - 1);
-    // Other people, not the same ones twice.
-    people.seed = people.seed.wrapping_mul(1_000_003).wrapping_add(place as u64);
-    part
+/// What came of the generators.
+#[derive(Default)]
+struct Gathered {
+    parts: Vec<Part>,
+    lost: Vec<String>,
 }
 
-/// Waits for so many generators, runs the scenario with all of them, and answers with the merged report. `bound` is told the address.
+/// Waits for so many generators, runs the scenario with all of them, and answers with the merged report: of those that brought a result, if others
+/// were lost. `bound` is told the address.
 ///
 /// # Errors
-/// A generator failed or went away, or the port is in use.
+/// The scenario cannot be shared, the port is in use, or no generator brought a result.
 pub async fn coordinate(
     options: &Options,
     listen: SocketAddr,
@@ -96,56 +98,137 @@ pub async fn coordinate(
     stop: &Stop,
     bound: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<Report> {
-    ensure!(generators > 0, "there is no generator");
-    let works = (0..generators).rev().map(|place| {
+    let works = parts(&options.scenario, generators)?.into_iter().zip(0u32..).map(|(part, place)| {
         Ok(Work {
-            scenario: serde_json::to_string(&part(&options.scenario, place, generators))?,
+            scenario: serde_json::to_string(&part)?,
             name: options.name.clone(),
             target: options.target.address.clone(),
-            place: u32::try_from(place)?,
-            seed: options.seed.wrapping_add(place as u64),
+            place,
+            seed: options.seed.wrapping_add(place.into()),
             check: options.check,
             owned: !options.target.is_local(),
+            call_connections: u32::try_from(options.call_connections)?,
         })
     });
-    let works = works.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut works = works.collect::<anyhow::Result<Vec<_>>>()?;
+    works.reverse();
     let (state, follow) = watch::channel(State::Gathering);
     let (told, mut telling) = mpsc::channel(generators);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     bound(listener.local_addr()?);
-    let service = CoordinatorServiceServer::new(Coordinator { works: Arc::new(parking_lot::Mutex::new(works)), state: follow, told })
+    let works = Arc::new(parking_lot::Mutex::new(works));
+    let service = CoordinatorServiceServer::new(Coordinator { works: Arc::clone(&works), state: follow, told })
         .max_decoding_message_size(MESSAGE_BYTES);
     let serving = Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
-    let gathering = async {
-        let (mut ready, mut parts) = (0, Vec::new());
-        while parts.len() < generators {
-            let next = tokio::select! {
-                next = telling.recv() => next.context("the service ended")?,
-                () = stop.stopped(), if *state.borrow() < State::Stopped => {
-                    state.send_replace(State::Stopped);
-                    continue;
-                }
-            };
-            match next {
-                Told::Ready => {
-                    ready += 1;
-                    if ready == generators && *state.borrow() == State::Gathering {
-                        state.send_replace(State::Running);
-                    }
-                }
-                Told::Done(part) => parts.push(*part),
-                Told::Lost(why) => {
-                    // The others would drive a part of what was asked for.
-                    state.send_replace(State::Stopped);
-                    bail!("a generator is lost: {why}");
-                }
-            }
-        }
-        Ok(parts)
-    };
-    tokio::select! {
+    let gathered = tokio::select! {
         served = serving => { served?; bail!("the service ended") }
-        parts = gathering => merge::merge(options, parts?),
+        gathered = gather(options, generators, &works, &state, &mut telling, stop) => gathered?,
+    };
+    let lost = gathered.lost.into_iter().map(|lost| format!("a generator is lost: {lost}"));
+    if gathered.parts.is_empty() {
+        bail!("no generator brought a result: {}", lost.collect::<Vec<_>>().join("; "));
+    }
+    let mut report = merge::merge(options, gathered.parts)?;
+    if let (Some(checked), true) = (&mut report.checked, lost.len() > 0) {
+        checked.complete = false;
+    }
+    report.problems.extend(lost);
+    Ok(report)
+}
+
+/// Waits for the results, and starts and stops those who bring them.
+async fn gather(
+    options: &Options,
+    generators: usize,
+    works: &parking_lot::Mutex<Vec<Work>>,
+    state: &watch::Sender<State>,
+    telling: &mut mpsc::Receiver<Told>,
+    stop: &Stop,
+) -> anyhow::Result<Gathered> {
+    let view = View::new(options, generators);
+    let (mut gathered, mut ready, mut expected) = (Gathered::default(), 0, generators);
+    let mut until = None;
+    while gathered.parts.len() + gathered.lost.len() < expected {
+        let gone = async { tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await };
+        let next = tokio::select! {
+            next = telling.recv() => Some(next.context("the service ended")?),
+            () = stop.stopped(), if until.is_none() => None,
+            () = gone, if until.is_some() => {
+                let silent = expected - gathered.parts.len() - gathered.lost.len();
+                gathered.lost.extend((0..silent).map(|_| format!("it brought nothing within {STOP_FOR:?} after the stop")));
+                break;
+            }
+        };
+        let over = match next {
+            Some(Told::At(place, standing)) => {
+                view.at(place, &standing);
+                false
+            }
+            Some(Told::Ready) => {
+                ready += 1;
+                if ready == generators && *state.borrow() == State::Gathering {
+                    state.send_replace(State::Running);
+                }
+                false
+            }
+            Some(Told::Done(part)) => {
+                gathered.parts.push(*part);
+                false
+            }
+            Some(Told::Lost(why)) => {
+                view.say(&why);
+                gathered.lost.push(why);
+                // Those who run go on: what they sent is checked. Before the start, they would drive a part of what was asked for.
+                *state.borrow() == State::Gathering
+            }
+            None => true,
+        };
+        if over && until.is_none() {
+            state.send_replace(State::Stopped);
+            until = Some(Instant::now() + STOP_FOR);
+            // Nobody joins any more, and nobody waits for those who did not.
+            let mut works = works.lock();
+            expected = generators - works.len();
+            works.clear();
+        }
+    }
+    ensure!(expected > 0, "stopped before a generator joined");
+    Ok(gathered)
+}
+
+/// What is seen of the generators: a line for each.
+struct View {
+    all: MultiProgress,
+    bars: Vec<ProgressBar>,
+}
+
+impl View {
+    fn new(options: &Options, generators: usize) -> Self {
+        let all = MultiProgress::with_draw_target(match options.shown {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        });
+        let bars = (0..generators).map(|_| all.add(bar("")));
+        Self { bars: bars.collect(), all }
+    }
+
+    fn at(&self, place: u32, standing: &Standing) {
+        let Some(bar) = self.bars.get(place as usize) else { return };
+        bar.set_prefix(format!("{place} {}", standing.stage));
+        bar.set_length(standing.of);
+        bar.set_position(standing.done);
+        bar.set_message(standing.line.clone());
+    }
+
+    fn say(&self, why: &str) {
+        // A terminal that cannot be written to takes nothing from the run.
+        let _ = self.all.println(format!("lost: {why}"));
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let _ = self.all.clear();
     }
 }
 
@@ -158,9 +241,10 @@ impl CoordinatorService for Coordinator {
         let (answers, queue) = mpsc::channel(4);
         let (this, steps) = (self.clone(), request.into_inner());
         let joined = async move {
-            let told = match this.generator(work, steps, answers).await {
+            let mut name = format!("generator {}", work.place);
+            let told = match this.generator(work, steps, answers, &mut name).await {
                 Ok(part) => Told::Done(Box::new(part)),
-                Err(error) => Told::Lost(format!("{error:#}")),
+                Err(error) => Told::Lost(format!("{name}: {error:#}")),
             };
             // Nobody listens only when the run is over.
             let _ = this.told.send(told).await;
@@ -174,11 +258,15 @@ impl CoordinatorService for Coordinator {
 type Answers = mpsc::Sender<Result<JoinResponse, Status>>;
 
 impl Coordinator {
+    async fn tell(&self, told: Told) -> anyhow::Result<()> {
+        self.told.send(told).await.map_err(|_| anyhow::anyhow!("the run is over"))
+    }
+
     /// One generator from its hello to its result.
-    async fn generator(&self, work: Work, mut steps: Streaming<JoinRequest>, answers: Answers) -> anyhow::Result<Part> {
+    async fn generator(&self, work: Work, mut steps: Streaming<JoinRequest>, answers: Answers, name: &mut String) -> anyhow::Result<Part> {
         let mut state = self.state.clone();
         let seconds = serde_json::from_str::<Scenario>(&work.scenario)?.seconds;
-        let mut name = format!("generator {}", work.place);
+        let place = work.place;
         answer(&answers, join_response::Step::Work(work)).await?;
         let mut told = State::Gathering;
         loop {
@@ -198,9 +286,12 @@ impl Coordinator {
                 }
             };
             match step {
-                Some(join_request::Step::Hello(hello)) if !hello.name.is_empty() => name = hello.name,
-                Some(join_request::Step::Ready(_)) => self.told.send(Told::Ready).await.map_err(|_| anyhow::anyhow!("the run is over"))?,
-                Some(join_request::Step::Result(result)) => return Part::decode(name, &result),
+                Some(join_request::Step::Hello(hello)) if !hello.name.is_empty() => *name = hello.name,
+                Some(join_request::Step::Ready(_)) => self.tell(Told::Ready).await?,
+                Some(join_request::Step::Progress(Progress { stage, done, of, line })) => {
+                    self.tell(Told::At(place, Standing { stage, done, of, line })).await?;
+                }
+                Some(join_request::Step::Result(result)) => return Part::decode(name.clone(), &result),
                 Some(join_request::Step::Hello(_)) | None => {}
             }
         }
@@ -209,20 +300,4 @@ impl Coordinator {
 
 async fn answer(answers: &Answers, step: join_response::Step) -> anyhow::Result<()> {
     answers.send(Ok(JoinResponse { step: Some(step) })).await.map_err(|_| anyhow::anyhow!("it went away"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_together_what_was_asked_for() {
-        let mut whole = Scenario::load("fanout").expect("built in");
-        whole.population.people = 1_001;
-        let parts: Vec<_> = (0..3).map(|place| part(&whole, place, 3)).collect();
-        assert!((parts.iter().map(|part| part.rate).sum::<f64>() - whole.rate).abs() < 1e-9);
-        assert_eq!(parts.iter().map(|part| part.population.people).sum::<usize>(), 1_001);
-        assert!(parts.iter().all(|part| part.problems().is_empty()), "{:?}", parts[0].problems());
-        assert_ne!(parts[0].population.seed, parts[1].population.seed);
-    }
 }

@@ -32,6 +32,21 @@ const ALONE: usize = 1_000;
 const PARTITIONS: u32 = 12;
 const START_FOR: Duration = Duration::from_secs(30);
 
+/// What stands before the quantile in the name of a floor: a message made durable by a bare server, under load.
+pub const ACK: &str = "ack floor";
+/// A record on its way through Kafka.
+pub const RECORD: &str = "a record produced and consumed";
+/// A row of CQL.
+pub const ROW: &str = "a row inserted";
+/// What the disk takes, before and after the others together.
+pub const DISK: &str = "append of 512 bytes and fdatasync";
+
+/// The name of a floor's figure.
+#[must_use]
+pub fn name(what: &str, quantile: &str) -> String {
+    format!("{what} {quantile}, ms")
+}
+
 /// The name of the hidden subcommand that serves the floor.
 pub const SERVE: &str = "serve-floor";
 
@@ -93,13 +108,13 @@ impl Servers {
         if !self.kafka.is_empty() {
             let log = RawLog::open(&self.kafka, &prefix, PARTITIONS).await?;
             log.acks(ALONE / 5, Duration::ZERO).await?;
-            note_all("a record produced and consumed", log.acks(ALONE, Duration::ZERO).await?);
+            note_all(RECORD, log.acks(ALONE, Duration::ZERO).await?);
             log.remove().await?;
         }
         if !self.cql.is_empty() {
             let tables = RawTables::create(&self.cql, &prefix).await?;
             tables.inserts(ALONE / 5).await?;
-            note_all("a row inserted", tables.inserts(ALONE).await?);
+            note_all(ROW, tables.inserts(ALONE).await?);
             tables.remove().await?;
         }
         Ok(floors)
@@ -111,9 +126,9 @@ fn record(all: &mut Histogram<u64>, took: Duration) {
 }
 
 /// Adds what half of them took at most, and 99 %.
-fn note(floors: &mut BTreeMap<String, f64>, what: &str, all: &Histogram<u64>) {
-    for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
-        floors.insert(format!("{what} {name}, ms"), all.value_at_quantile(quantile) as f64 / 1000.0);
+pub(crate) fn note(floors: &mut BTreeMap<String, f64>, what: &str, all: &Histogram<u64>) {
+    for (quantile, at) in [("p50", 0.5), ("p99", 0.99)] {
+        floors.insert(name(what, quantile), all.value_at_quantile(at) as f64 / 1000.0);
     }
 }
 
@@ -125,12 +140,7 @@ pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path, s
     std::fs::create_dir_all(folder)?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("plaza-load"));
     let mut floors = BTreeMap::new();
-    let disk = |floors: &mut BTreeMap<String, f64>, when: &str| {
-        let took = plaza_floor::fdatasync_ms(folder)?;
-        floors.insert(format!("append of 512 bytes and fdatasync p50 {when}, ms"), took[took.len() / 2]);
-        anyhow::Ok(())
-    };
-    disk(&mut floors, "before")?;
+    let mut disk = plaza_floor::fdatasync_ms(folder)?;
     let server = Server::start(&program, folder).await?;
     let api = Arc::new(Api::new(&server.target, 8)?);
     let text = "x".repeat(text_bytes);
@@ -142,11 +152,14 @@ pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path, s
     }
     note(&mut floors, "ack floor of one client alone", &alone);
     if rate > 0.0 {
-        note(&mut floors, "ack floor", &open_loop(&api, rate, seconds, &text).await?);
+        note(&mut floors, ACK, &open_loop(&api, rate, seconds, &text).await?);
         floors.insert("ack floor rate, messages/s".to_owned(), rate);
     }
     floors.extend(servers.floors().await?);
-    disk(&mut floors, "after")?;
+    disk.extend(plaza_floor::fdatasync_ms(folder)?);
+    let mut all = histogram();
+    disk.into_iter().for_each(|took| record(&mut all, Duration::from_secs_f64(took / 1000.0)));
+    note(&mut floors, DISK, &all);
     Ok(floors)
 }
 

@@ -88,6 +88,9 @@ struct Generate {
     /// The target is not this machine, and I may load it.
     #[arg(long)]
     i_own_this_target: bool,
+    /// Show no progress.
+    #[arg(long)]
+    quiet: bool,
 }
 
 /// A ramp.
@@ -188,6 +191,9 @@ struct Run {
     /// How many people; without, the scenario's.
     #[arg(long)]
     people: Option<usize>,
+    /// The share of the operations and streams that may fail in a good run, 0 to 1, such as 0.5 above the highest rate; without, the scenario's.
+    #[arg(long)]
+    failed_most: Option<f64>,
     /// Decides the arrivals and who acts.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -224,7 +230,7 @@ struct Run {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match started(Arguments::parse()).await {
+    match Box::pin(started(Arguments::parse())).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("plaza-load: {error:#}");

@@ -26,7 +26,7 @@ use crate::{
     api::{Api, Identity},
     population::prepare::Ready,
     record::histogram,
-    run::Stop,
+    run::{Options, Stop, progress::Stage},
     scenario::Peers,
     target::Target,
     wire,
@@ -114,32 +114,29 @@ impl Live {
     }
 }
 
-/// Runs the named tests with these people. `pids` are the server's processes; without any, what is measured on them is left out.
+/// What came of the tests.
+#[derive(Debug, Default)]
+pub struct Tested {
+    /// The figures of the tests that ended.
+    pub figures: BTreeMap<String, f64>,
+    /// Whether they were stopped.
+    pub stopped: bool,
+    /// Why a test did not end: a message that is not acknowledged and delivered exactly once, or a deployment that cannot be reached.
+    pub problem: Option<String>,
+}
+
+/// Runs the named tests with these people. Without processes of the server to watch, what is measured on them is left out.
 ///
 /// # Errors
-/// A message that is not acknowledged and delivered exactly once, or a deployment that cannot be reached.
-pub async fn run(target: &Target, ready: &Ready, tests: &[Peers], pids: &[u32], stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
-    let api = Api::new(target, 2)?;
-    let mut figures = BTreeMap::new();
-    for (test, place) in tests.iter().zip(0..) {
-        if place > 0 {
-            tokio::select! {
-                () = tokio::time::sleep(REST) => {}
-                () = stop.stopped() => {}
-            }
-        }
-        ensure!(!stop.asked.load(std::sync::atomic::Ordering::Relaxed), "stopped between the tests");
-        let world = World { target, ready, api: &api, pids };
-        let found = match test {
-            Peers::A => world.a().await,
-            Peers::B => world.b().await,
-            Peers::C => world.c().await,
-            Peers::D => world.d().await,
-        };
-        figures
-            .extend(found.with_context(|| format!("test {test:?}"))?.into_iter().map(|(name, value)| (format!("{test:?}: {name}"), value)));
-    }
-    Ok(figures)
+/// The target is no address.
+pub async fn run(options: &Options, ready: &Ready, tests: &[Peers], stop: &Stop) -> anyhow::Result<Tested> {
+    let api = Api::new(&options.target, 2)?;
+    let world = World { target: &options.target, ready, api: &api, pids: &options.server_pids };
+    let mut tested = Tested::default();
+    let testing = stop.unless(world.all(options, tests, &mut tested.figures)).await;
+    tested.stopped = testing.is_none();
+    tested.problem = testing.and_then(Result::err).map(|error| format!("{error:#}"));
+    Ok(tested)
 }
 
 struct World<'a> {
@@ -152,6 +149,26 @@ struct World<'a> {
 type Figures = Vec<(&'static str, f64)>;
 
 impl World<'_> {
+    async fn all(&self, options: &Options, tests: &[Peers], figures: &mut BTreeMap<String, f64>) -> anyhow::Result<()> {
+        for (test, place) in tests.iter().zip(1..) {
+            let stage = Stage::begin(options, "tests", tests.len());
+            stage.at(place - 1, tests.len() as u64, format!("{test:?}"));
+            let found = match test {
+                Peers::A => self.a().await,
+                Peers::B => self.b().await,
+                Peers::C => self.c().await,
+                Peers::D => self.d().await,
+            };
+            let found = found.with_context(|| format!("test {test:?}"))?;
+            figures.extend(found.into_iter().map(|(name, value)| (format!("{test:?}: {name}"), value)));
+            if place < tests.len() as u64 {
+                stage.at(place, tests.len() as u64, "rest".to_owned());
+                tokio::time::sleep(REST).await;
+            }
+        }
+        Ok(())
+    }
+
     async fn open(&self, person: usize) -> anyhow::Result<Live> {
         Live::open(self.target, self.api, &self.ready.people[person], person).await
     }

@@ -1,5 +1,8 @@
 //! The highest rate that meets an objective: doubles the rate until a run misses it, then halves the gap.
 
+use std::sync::atomic::Ordering;
+
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,9 +27,6 @@ impl Default for Objective {
     }
 }
 
-/// Operations of which no more than this part failed, or had no answer or no delivery, are as good as all.
-const FAILED_MOST: f64 = 0.001;
-
 impl Objective {
     /// Why a run missed it; nothing if it met it.
     #[must_use]
@@ -39,10 +39,8 @@ impl Objective {
                 }
             }
         }
-        let missing = report.generator.unanswered + report.generator.undelivered;
-        let failed = report.failures.iter().map(|failure| failure.count).sum::<u64>() + missing as u64;
-        if failed as f64 > FAILED_MOST * report.generator.started as f64 {
-            missed.push(format!("{failed} of {} operations failed, or had no answer or no delivery", report.generator.started));
+        if !report.rows.iter().any(|row| row.phase == Kind::Steady) {
+            missed.push("nothing was measured in a steady phase".to_owned());
         }
         missed.extend(report.problems.iter().cloned());
         // A generator that was too slow says nothing of the server: its rate is not one that was met.
@@ -101,52 +99,75 @@ pub struct Step {
     pub report: Report,
 }
 
-/// Runs the scenario at rate after rate with the same people. Answers every step.
+/// What came of a ramp.
+pub struct Ramped {
+    /// Every step that was made, one at least.
+    pub steps: Vec<Step>,
+    /// Whether it was stopped before the border was found.
+    stopped: bool,
+    /// Why the last step could not be made.
+    trouble: Option<String>,
+}
+
+/// Runs the scenario at rate after rate with the same people.
 ///
 /// # Errors
-/// A run cannot be made.
-pub async fn ramp(
-    options: &Options,
-    objective: Objective,
-    most: f64,
-    stop: &Stop,
-    mut told: impl FnMut(&Step),
-) -> anyhow::Result<Vec<Step>> {
+/// The scenario has no rate, or not one run could be made.
+pub async fn ramp(options: &Options, objective: Objective, most: f64, stop: &Stop, mut told: impl FnMut(&Step)) -> anyhow::Result<Ramped> {
+    ensure!(!options.scenario.rates().is_empty(), "{} has no mix: there is no rate to search for", options.name);
     let mut search = Search::new(options.scenario.rate, most);
-    let mut steps: Vec<Step> = Vec::new();
+    let mut ramped = Ramped { steps: Vec::new(), stopped: false, trouble: None };
     while let Some(rate) = search.next() {
         let mut options = options.clone();
         options.scenario.rate = rate;
-        options.seed += steps.len() as u64;
-        let outcome = run::run(&options, stop).await?;
+        options.seed += ramped.steps.len() as u64;
+        let outcome = match run::run(&options, stop).await {
+            Ok(outcome) => outcome,
+            Err(error) if ramped.steps.is_empty() => return Err(error),
+            Err(error) => {
+                ramped.stopped = stop.asked.load(Ordering::Relaxed);
+                ramped.trouble = (!ramped.stopped).then(|| format!("at {rate:.0}/s: {error:#}"));
+                break;
+            }
+        };
         let report = Report::new(&options, &outcome);
         let missed = objective.missed(&report);
         search.tell(rate, missed.is_empty());
         let step = Step { rate, missed, report };
         told(&step);
-        let stopped = step.report.stopped;
-        steps.push(step);
-        if stopped {
+        ramped.stopped = step.report.stopped;
+        ramped.steps.push(step);
+        if ramped.stopped {
             break;
         }
     }
-    Ok(steps)
+    Ok(ramped)
 }
 
-/// The report of the best step, with all steps in it; nothing if no rate met the objective.
-#[must_use]
-pub fn report(steps: &[Step]) -> Option<Report> {
-    let mut report = best(steps)?.report.clone();
-    let p99 = |step: &Step, measure| step.report.row(measure, Kind::Steady).map_or(0.0, |row| row.p99);
-    let tried = |step: &Step| Tried {
-        rate: step.rate,
-        ack_p99: p99(step, Measure::AckDirect),
-        delivery_p99: p99(step, Measure::DeliverDirect),
-        missed: step.missed.join("; "),
-    };
-    report.steps = steps.iter().map(tried).collect();
-    report.name = format!("ramp-{}", report.name);
-    Some(report)
+impl Ramped {
+    /// The report of the best step, or of the one with the lowest rate if none met the objective, with all steps in it.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let lowest = || self.steps.iter().min_by(|one, other| one.rate.total_cmp(&other.rate));
+        let best = best(&self.steps);
+        let mut report = best.or_else(lowest).map(|step| step.report.clone()).unwrap_or_default();
+        let p99 = |step: &Step, measure| step.report.row(measure, Kind::Steady).map_or(0.0, |row| row.p99);
+        let tried = |step: &Step| Tried {
+            rate: step.rate,
+            ack_p99: p99(step, Measure::AckDirect),
+            delivery_p99: p99(step, Measure::DeliverDirect),
+            missed: step.missed.join("; "),
+        };
+        report.steps = self.steps.iter().map(tried).collect();
+        report.name = format!("ramp-{}", report.name);
+        report.problems.extend(best.is_none().then(|| "no rate met the objective".to_owned()));
+        report.problems.extend(self.trouble.clone());
+        if self.stopped && !report.stopped {
+            report.stopped = true;
+            report.doubts.push("it was stopped before the highest rate was found".to_owned());
+        }
+        report
+    }
 }
 
 /// The step with the highest rate that met the objective.
@@ -158,7 +179,10 @@ pub fn best(steps: &[Step]) -> Option<&Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Generator, Row};
+    use crate::{
+        report::{Generator, Row},
+        scenario::Scenario,
+    };
 
     fn found(border: f64, most: f64) -> (f64, usize) {
         let mut search = Search::new(100.0, most);
@@ -190,12 +214,39 @@ mod tests {
         );
         assert_eq!(missed(&report(vec![row(Measure::AckDirect, Kind::WarmUp, 900.0), row(Measure::Reconnect, Kind::Steady, 900.0)])), 0);
         assert_eq!(missed(&report(vec![row(Measure::Sync, Kind::Steady, 201.0), row(Measure::DeliverGroup, Kind::Steady, 501.0)])), 2);
-        let mut failing = report(Vec::new());
-        failing.generator.unanswered = 11;
+        // A run in which nothing was measured met nothing.
+        let mut failing = report(vec![row(Measure::Sync, Kind::WarmUp, 1.0)]);
         assert_eq!(missed(&failing), 1);
         failing.doubts.push("late".into());
         failing.problems.push("lost".into());
         assert_eq!(missed(&failing), 3);
+    }
+
+    #[test]
+    fn a_ramp_that_came_to_no_end_reports_the_steps_it_made() {
+        let step = |rate, missed: &str| {
+            let mut report = Report { name: "chat".into(), ..Report::default() };
+            report.scenario.rate = rate;
+            Step { rate, missed: (!missed.is_empty()).then(|| missed.to_owned()).into_iter().collect(), report }
+        };
+        let ramped = |steps, stopped, trouble: Option<&str>| Ramped { steps, stopped, trouble: trouble.map(str::to_owned) }.report();
+        let of = |report: &Report| (report.scenario.rate as u64, report.steps.len(), report.verdict());
+        assert_eq!(of(&ramped(vec![step(100.0, ""), step(200.0, ""), step(400.0, "late")], false, None)), (200, 3, "good"));
+        assert_eq!(of(&ramped(vec![step(100.0, "")], true, None)), (100, 1, "not valid"));
+        let broken = ramped(vec![step(100.0, ""), step(200.0, "")], false, Some("at 400/s: nobody answers"));
+        assert_eq!((of(&broken), broken.problems.len()), ((200, 2, "failed"), 1));
+        let never = ramped(vec![step(100.0, "late"), step(50.0, "late")], false, None);
+        assert_eq!((of(&never), never.problems[0].as_str()), ((50, 2, "failed"), "no rate met the objective"));
+    }
+
+    #[tokio::test]
+    async fn a_scenario_without_a_rate_has_no_highest_one() {
+        for name in ["idle", "peers"] {
+            let mut options = crate::run::tests::options();
+            options.scenario = Scenario::load(name).expect("built in");
+            let ramped = ramp(&options, Objective::default(), 1e3, &Stop::default(), |_| ()).await;
+            assert!(ramped.is_err_and(|error| error.to_string().contains("no mix")), "{name}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod lag;
 pub mod pace;
 pub mod people;
 pub mod process;
+pub mod progress;
 
 use std::{
     path::PathBuf,
@@ -20,11 +21,10 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use plaza_floor::process::{pss_kib, resident_kib};
 use rlimit::Resource;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -33,6 +33,7 @@ use self::{
     lag::Lag,
     people::{Member, Outgoing, Shown, World},
     process::Processes,
+    progress::{Stage, Standing},
 };
 use crate::{
     api::Api,
@@ -66,6 +67,8 @@ pub struct Options {
     pub metrics: Vec<Target>,
     /// Whether progress is shown.
     pub shown: bool,
+    /// How far the run is, for whoever follows it.
+    pub followed: watch::Sender<Standing>,
     /// Whether everything is checked afterwards.
     pub check: bool,
 }
@@ -89,6 +92,11 @@ impl Stop {
     pub async fn stopped(&self) {
         self.token.cancelled().await;
     }
+
+    /// What comes of `work`; nothing if it was stopped before.
+    pub async fn unless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.token.run_until_cancelled(work).await
+    }
 }
 
 /// What came of a run.
@@ -97,8 +105,10 @@ pub struct Outcome {
     pub began: u64,
     /// How long the phases took, seconds; less than planned after a stop.
     pub lasted: f64,
-    /// Whether it was stopped.
+    /// Whether it was stopped, in the phases or in the check.
     pub stopped: bool,
+    /// What went wrong after the phases.
+    pub trouble: Option<String>,
     /// All latencies.
     pub totals: Totals,
     /// The run second by second.
@@ -107,7 +117,7 @@ pub struct Outcome {
     pub processes: Processes,
     /// How far the processors were behind.
     pub lags: Vec<Lag>,
-    /// What the check found; nothing after a stop.
+    /// What the check found, as far as it came; nothing if there was none.
     pub verified: Option<Verified>,
     /// Sends that had no answer when the run was over and had waited.
     pub unanswered: usize,
@@ -174,7 +184,7 @@ pub async fn drive(
     gate: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<Outcome> {
     let api = Api::new(&options.target, options.call_connections)?;
-    let bases = bases(&api, &ready.people, &ready.plan, &ready.groups).await?;
+    let bases = stop.unless(bases(&api, &ready.people, &ready.plan, &ready.groups)).await.context("stopped before the run began")??;
     let prepared = ready.took;
     let people = [ready.people.len(), ready.plan.friendships.len(), ready.groups.len()];
     let world = Arc::new(world(options, ready, &bases, api)?);
@@ -183,7 +193,7 @@ pub async fn drive(
     let only_held = options.scenario.mix.is_empty() && !options.server_pids.is_empty();
     let servers = || options.server_pids.iter().map(|pid| pss_kib(*pid)).sum::<anyhow::Result<f64>>();
     let served = if only_held { Some(servers()?) } else { None };
-    connect(&world, &holders, options.shown, stop).await?;
+    connect(options, &world, &holders, stop).await?;
     let streams = world.streams.load(Ordering::Relaxed);
     let stream_kib = (resident_kib(std::process::id())? - resident) / streams.max(1) as f64;
     gate.await?;
@@ -200,22 +210,24 @@ pub async fn drive(
     let _ = world.recorder.interval(INTERVAL);
     let totals = world.recorder.totals();
     world.measuring.store(false, Ordering::Relaxed);
-    let stopped = stop.asked.load(Ordering::Relaxed);
     // Nothing is said any more from here on: what was never answered would otherwise be sent while it is read back.
     world.stop.cancel();
     holders.close();
     holders.wait().await;
-    if !stopped {
-        world.tasks.wait().await;
+    let mut stopped = stop.unless(world.tasks.wait()).await.is_none();
+    let (mut verified, mut trouble) = (None, None);
+    if options.check && !stopped {
+        let verified = verified.insert(Verified::default());
+        match stop.unless(checked(options, &world, &bases, verified)).await {
+            None => stopped = true,
+            Some(checked) => trouble = checked.err().map(|error| format!("{error:#}")),
+        }
     }
-    let verified = match options.check && !stopped {
-        true => Some(checked(&world, &bases, options.shown, stop).await?),
-        false => None,
-    };
     Ok(Outcome {
         began,
         lasted,
         stopped,
+        trouble,
         totals,
         intervals,
         processes,
@@ -271,7 +283,7 @@ fn world(options: &Options, ready: Ready, bases: &[Base], api: Api) -> anyhow::R
 }
 
 /// Opens everybody's live stream, some at once, and waits until all are up.
-async fn connect(world: &Arc<World>, holders: &TaskTracker, shown: bool, stop: &Stop) -> anyhow::Result<()> {
+async fn connect(options: &Options, world: &Arc<World>, holders: &TaskTracker, stop: &Stop) -> anyhow::Result<()> {
     let connected: Vec<usize> = (0..world.people.len()).filter(|person| world.people[*person].connected).collect();
     let files = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
     ensure!(
@@ -279,12 +291,12 @@ async fn connect(world: &Arc<World>, holders: &TaskTracker, shown: bool, stop: &
         "{} live streams need as many open files, and the system allows {files}: raise the hard limit of `ulimit -n`, or use several generators",
         connected.len()
     );
-    let bar = bar(shown, "streams", connected.len());
+    let stage = Stage::begin(options, "streams", connected.len());
     let until = Instant::now() + CONNECT_FOR;
     let mut opened = 0;
     loop {
         let up = world.streams.load(Ordering::Relaxed);
-        bar.set_position(up as u64);
+        stage.at(up as u64, connected.len() as u64, String::new());
         if up == connected.len() {
             break;
         }
@@ -302,7 +314,6 @@ async fn connect(world: &Arc<World>, holders: &TaskTracker, shown: bool, stop: &
         opened = opened.max(more);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    bar.finish_and_clear();
     Ok(())
 }
 
@@ -326,7 +337,7 @@ async fn phases(options: &Options, world: &Arc<World>, stop: &Stop) -> anyhow::R
         };
         std::thread::Builder::new().name("pace".to_owned()).spawn(pacing).context("starting a thread")?
     };
-    let bar = bar(options.shown, "running", whole.as_secs().max(1) as usize);
+    let stage = Stage::begin(options, "running", whole.as_secs().max(1) as usize);
     let mut intervals = Vec::new();
     let mut cuts: Vec<(Duration, f64)> = Vec::new();
     let mut begin = Duration::ZERO;
@@ -353,8 +364,7 @@ async fn phases(options: &Options, world: &Arc<World>, stop: &Stop) -> anyhow::R
             let interval = world.recorder.interval(looked.elapsed());
             looked = Instant::now();
             processes.look(interval.at);
-            bar.set_position(interval.at as u64);
-            bar.set_message(line(world, &interval, &processes));
+            stage.at(interval.at as u64, whole.as_secs().max(1), line(world, &interval, &processes));
             intervals.push(interval);
         }
         if refreshed.elapsed() > REFRESH_EVERY {
@@ -365,7 +375,7 @@ async fn phases(options: &Options, world: &Arc<World>, stop: &Stop) -> anyhow::R
             break;
         }
     }
-    bar.finish_and_clear();
+    drop(stage);
     drop(keep);
     let shed = tokio::task::spawn_blocking(move || pacing.join()).await?;
     Ok((intervals, processes, shed.map_err(|_| anyhow::anyhow!("the thread that starts operations failed"))?))
@@ -421,21 +431,29 @@ async fn drain(world: &World, stop: &Stop) -> (usize, usize) {
     missing()
 }
 
-async fn checked(world: &World, bases: &[Base], shown: bool, stop: &Stop) -> anyhow::Result<Verified> {
-    let bar = bar(shown, "checking", 1);
-    let verified = verify(world, bases, &stop.asked, |done, of| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-    });
-    let verified = verified.await;
-    bar.finish_and_clear();
-    verified.context("checking what was sent")
+async fn checked(options: &Options, world: &World, bases: &[Base], verified: &mut Verified) -> anyhow::Result<()> {
+    let stage = Stage::begin(options, "checking", 1);
+    verify(world, bases, verified, |done, of| stage.at(done as u64, of as u64, String::new())).await.context("checking what was sent")
 }
 
-fn bar(shown: bool, what: &'static str, of: usize) -> ProgressBar {
-    if !shown || of == 0 {
-        return ProgressBar::hidden();
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// How to run `chat` where nobody listens.
+    pub(crate) fn options() -> Options {
+        Options {
+            target: Target::new("http://127.0.0.1:1", false).expect("loopback"),
+            name: "chat".into(),
+            scenario: Scenario::load("chat").expect("built in"),
+            population: "nowhere".into(),
+            seed: 1,
+            call_connections: 1,
+            server_pids: Vec::new(),
+            metrics: Vec::new(),
+            shown: false,
+            followed: watch::Sender::default(),
+            check: true,
+        }
     }
-    let style = ProgressStyle::with_template("{prefix:10} {bar:24} {pos}/{len} {wide_msg}");
-    ProgressBar::new(of as u64).with_prefix(what).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -38,6 +38,10 @@ pub struct Scenario {
     /// How many of the people are active. The others are only held or only receive. 0 to 1.
     #[serde(default = "one")]
     pub active: f64,
+    /// The share of the operations and streams that may fail, or be without an answer or a delivery, in a good run, 0 to 1. Higher for a run
+    /// in which the server is to refuse something.
+    #[serde(default = "failed_most")]
+    pub failed_most: f64,
     /// Who there is.
     #[serde(default)]
     pub population: Population,
@@ -56,6 +60,10 @@ pub struct Scenario {
 
 fn text_bytes() -> usize {
     100
+}
+
+fn failed_most() -> f64 {
+    0.001
 }
 
 fn one() -> f64 {
@@ -224,7 +232,7 @@ impl Scenario {
         require(self.rate.is_finite() && (0.0..=1e6).contains(&self.rate), "rate: must be 0 to 1,000,000".into());
         require(self.seconds.is_finite() && (0.1..=86_400.0).contains(&self.seconds), "seconds: must be 0.1 to 86,400".into());
         require((40..=16_000).contains(&self.text_bytes), "text_bytes: must be 40 to 16,000: the text says who sent it and when".into());
-        for (key, share) in [("connected", self.connected), ("active", self.active)] {
+        for (key, share) in [("connected", self.connected), ("active", self.active), ("failed_most", self.failed_most)] {
             require((0.0..=1.0).contains(&share), format!("{key}: must be 0 to 1"));
         }
         require((2..=1_000_000).contains(&population.people), "population.people: must be 2 to 1,000,000".into());

@@ -7,7 +7,6 @@ mod read_back;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -35,11 +34,26 @@ const REST: Duration = Duration::from_secs(600);
 /// People read back at once.
 const AT_ONCE: usize = 32;
 
+/// What is wrong.
+#[derive(Debug)]
+pub struct Broken {
+    /// The violation.
+    pub violation: Violation,
+    /// What was around it, where the history does not tell.
+    pub around: Option<String>,
+}
+
+impl From<Violation> for Broken {
+    fn from(violation: Violation) -> Self {
+        Self { violation, around: None }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// What is wrong, and what was around it.
-    pub violations: Vec<Violation>,
+    /// What is wrong.
+    pub violations: Vec<Broken>,
     /// The history that was judged.
     pub history: History,
     /// Sends that were acknowledged.
@@ -56,18 +70,20 @@ pub struct Verified {
     pub judgements: usize,
 }
 
-/// Reads everything back and judges it.
+/// Reads everything back and judges it. What was found before an error is in `verified`, too.
 ///
 /// # Errors
-/// The deployment cannot be reached, or `stop`.
-pub async fn verify(world: &World, bases: &[Base], stop: &AtomicBool, progress: impl Fn(usize, usize)) -> anyhow::Result<Verified> {
+/// The deployment cannot be reached.
+pub async fn verify(world: &World, bases: &[Base], verified: &mut Verified, progress: impl Fn(usize, usize)) -> anyhow::Result<()> {
     let touched = Touched::of(world);
     let people: Vec<usize> = touched.conversations.keys().copied().collect();
     let places: BTreeMap<usize, usize> = people.iter().enumerate().map(|(place, person)| (*person, place)).collect();
-    let mut verified = Verified::default();
-    let mut history = touched.history(world, bases, &places);
+    verified.history = touched.history(world, bases, &places);
+    let history = &mut verified.history;
+    verified.acknowledged = history.sends.iter().filter(|sent| !sent.acked.is_empty()).count();
+    verified.unknown = history.sends.len() - verified.acknowledged;
     if touched.sends.iter().any(|sent| sent.acked.is_empty()) {
-        quiet(world, &people, stop).await?;
+        quiet(world, &people).await?;
     }
     // What was acknowledged is delivered by then; what is not is lost.
     let until = Instant::now() + SOON;
@@ -81,7 +97,7 @@ pub async fn verify(world: &World, bases: &[Base], stop: &AtomicBool, progress: 
         let view = View { world, base: &bases[person], conversations };
         let (end, device, broken) = view.cut(person, place, found);
         verified.entries += end.inbox.len();
-        verified.violations.extend(broken);
+        verified.violations.extend(broken.into_iter().map(Broken::from));
         history.finals.push(end);
         history.devices.extend(device);
         for (conversation, (asked, answered)) in &world.people[person].shown.lock().reads {
@@ -93,27 +109,18 @@ pub async fn verify(world: &World, bases: &[Base], stop: &AtomicBool, progress: 
         }
         place += 1;
         progress(place, people.len());
-        if stop.load(Ordering::Relaxed) {
-            bail!("stopped while the messages were checked");
-        }
     }
-    verified.acknowledged = history.sends.iter().filter(|sent| !sent.acked.is_empty()).count();
-    verified.unknown = history.sends.len() - verified.acknowledged;
     verified.conversations = history.members.len() + history.groups.len();
-    verified.violations.extend(check(&history));
-    verified.history = history;
-    let seen = moments::check(world, stop).await?;
-    (verified.viewers, verified.judgements) = (seen.viewers, seen.judgements);
-    verified.violations.extend(seen.violations);
-    Ok(verified)
+    verified.violations.extend(check(history).into_iter().map(Broken::from));
+    moments::check(world, verified).await
 }
 
 /// Waits until nobody's inbox grows any more: people are read one after the other, and a message that comes meanwhile would be in one
 /// inbox and not in another.
-async fn quiet(world: &World, people: &[usize], stop: &AtomicBool) -> anyhow::Result<()> {
+async fn quiet(world: &World, people: &[usize]) -> anyhow::Result<()> {
     let until = Instant::now() + REST;
     let mut before: Vec<u64> = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let heads = stream::iter(people).map(|person| async {
             let identity = &world.people[*person].identity;
             identity.refresh(&world.api).await?;
@@ -121,7 +128,7 @@ async fn quiet(world: &World, people: &[usize], stop: &AtomicBool) -> anyhow::Re
         });
         let heads: Vec<u64> = heads.buffered(AT_ONCE).try_collect().await?;
         if heads == before {
-            break;
+            return Ok(());
         }
         if Instant::now() > until {
             bail!("inboxes still grow {REST:?} after the run");
@@ -129,7 +136,6 @@ async fn quiet(world: &World, people: &[usize], stop: &AtomicBool) -> anyhow::Re
         before = heads;
         tokio::time::sleep(QUIET).await;
     }
-    Ok(())
 }
 
 /// What the run touched.

@@ -1,6 +1,6 @@
 //! A generator that does what a coordinator tells it.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, watch};
@@ -10,14 +10,14 @@ use tonic::{Streaming, transport::Endpoint};
 use super::{
     MESSAGE_BYTES, merge,
     protocol::{
-        Hello, JoinRequest, JoinResponse, Ready, Result as ResultStep, Work, coordinator_service_client::CoordinatorServiceClient,
-        join_request, join_response,
+        Hello, JoinRequest, JoinResponse, Progress, Ready, Result as ResultStep, Work,
+        coordinator_service_client::CoordinatorServiceClient, join_request, join_response,
     },
 };
 use crate::{
     population::prepare::prepare,
     report::Report,
-    run::{self, Options, Stop},
+    run::{self, Options, Stop, progress::Standing},
     scenario::Scenario,
     target::Target,
 };
@@ -35,7 +35,14 @@ pub struct Own {
     pub pids: Vec<u32>,
     /// Where processes of the deployment tell their metrics.
     pub metrics: Vec<Target>,
+    /// Whether progress is shown.
+    pub shown: bool,
+    /// How far this part is, for whoever follows it.
+    pub followed: watch::Sender<Standing>,
 }
+
+/// How often the coordinator hears how far it is at most.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Does one part of a run. Answers with its own report.
 ///
@@ -51,13 +58,16 @@ pub async fn generate(coordinator: &str, own: &Own, stop: &Stop) -> anyhow::Resu
     let (started, start) = watch::channel(false);
     let done = async {
         match part(&work, own, stop, &steps, start).await {
-            Ok((report, result)) => {
-                say(&steps, join_request::Step::Result(result)).await?;
+            Ok((mut report, result)) => {
+                // What was measured is worth something, also when nobody takes it.
+                if let Err(error) = say(&steps, join_request::Step::Result(result)).await {
+                    report.problems.push(format!("{error:#}"));
+                }
                 Ok(report)
             }
             Err(error) => {
-                let problem = format!("{}: {error:#}", own.name);
-                say(&steps, join_request::Step::Result(ResultStep { problem, ..ResultStep::default() })).await?;
+                let problem = format!("{error:#}");
+                let _ = say(&steps, join_request::Step::Result(ResultStep { problem, ..ResultStep::default() })).await;
                 Err(error)
             }
         }
@@ -68,22 +78,34 @@ pub async fn generate(coordinator: &str, own: &Own, stop: &Stop) -> anyhow::Resu
                 Ok(Some(join_response::Step::Start(_))) => _ = started.send_replace(true),
                 Ok(Some(join_response::Step::Stop(_))) => stop.stop(),
                 Ok(_) => {}
-                // Without a coordinator nobody could stop this part.
-                Err(error) => {
+                // Without a coordinator nobody could stop this part: it ends with what it has.
+                Err(_) => {
                     stop.stop();
-                    return error;
+                    return std::future::pending().await;
                 }
             }
         }
     };
-    let report = tokio::select! {
+    let report: Report = tokio::select! {
         report = done => report?,
-        error = following => return Err(error).context("the coordinator went away"),
+        never = following => match never {},
+        never = tell(&steps, own.followed.subscribe()) => match never {},
     };
     // The result is out when the coordinator has ended the stream.
     drop(steps);
     while let Ok(Some(_)) = answers.message().await {}
     Ok(report)
+}
+
+/// Tells the coordinator how far this part is.
+async fn tell(steps: &mpsc::Sender<JoinRequest>, mut followed: watch::Receiver<Standing>) -> Infallible {
+    while followed.changed().await.is_ok() {
+        let Standing { stage, done, of, line } = followed.borrow_and_update().clone();
+        // A coordinator that is gone is noticed by who follows it.
+        let _ = say(steps, join_request::Step::Progress(Progress { stage, done, of, line })).await;
+        tokio::time::sleep(TELL_EVERY).await;
+    }
+    std::future::pending().await
 }
 
 async fn part(
@@ -106,14 +128,16 @@ async fn part(
         scenario,
         population: people,
         seed: work.seed,
-        call_connections: 8,
+        call_connections: work.call_connections as usize,
         server_pids: own.pids.clone(),
         metrics: own.metrics.clone(),
-        shown: false,
+        shown: own.shown,
+        followed: own.followed.clone(),
         check: work.check,
     };
     run::raise_limits();
-    let ready = prepare(&options.target, &options.scenario.population, &options.population, false, &stop.asked).await?;
+    own.followed.send_replace(Standing { stage: "preparing".to_owned(), ..Standing::default() });
+    let ready = prepare(&options.target, &options.scenario.population, &options.population, own.shown, &stop.asked).await?;
     let gate = async {
         say(steps, join_request::Step::Ready(Ready {})).await?;
         tokio::select! {

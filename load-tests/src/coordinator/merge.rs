@@ -12,7 +12,7 @@ use super::protocol::{Latencies, Result as ResultStep};
 use crate::{
     operation::Measure,
     record::{Interval, Totals},
-    report::{Failure, Report, rows},
+    report::{Checked, Failure, Report, rows},
     run::Options,
     scenario::Kind,
 };
@@ -78,7 +78,7 @@ pub(super) fn merge(options: &Options, parts: Vec<Part>) -> anyhow::Result<Repor
     let mut totals = Totals::default();
     let mut parts = parts.into_iter();
     let first = parts.next().context("there is no part")?;
-    let mut whole = Report { processes: BTreeMap::new(), scenario: options.scenario.clone(), ..first.report.clone() };
+    let mut whole = Report { processes: BTreeMap::new(), scenario: options.scenario.clone(), seed: options.seed, ..first.report.clone() };
     let (problems, doubts) = (std::mem::take(&mut whole.problems), std::mem::take(&mut whole.doubts));
     whole.problems.extend(problems.iter().map(|problem| format!("{}: {problem}", first.name)));
     whole.doubts.extend(doubts.iter().map(|doubt| format!("{}: {doubt}", first.name)));
@@ -96,6 +96,8 @@ pub(super) fn merge(options: &Options, parts: Vec<Part>) -> anyhow::Result<Repor
         whole.streams += report.streams;
         whole.entries += report.entries;
         whole.stream_kib = whole.stream_kib.max(report.stream_kib);
+        // Each knows of its own streams only.
+        whole.server_stream_kib = None;
         whole.intervals = intervals(std::mem::take(&mut whole.intervals), &report.intervals);
         whole.generator.cores += report.generator.cores;
         whole.generator.cores_allowed += report.generator.cores_allowed;
@@ -104,7 +106,8 @@ pub(super) fn merge(options: &Options, parts: Vec<Part>) -> anyhow::Result<Repor
         whole.generator.undelivered += report.generator.undelivered;
         match (&mut whole.checked, &report.checked) {
             (Some(checked), Some(other)) => checked.add(other),
-            _ => whole.checked = None,
+            (Some(checked), None) => checked.complete = false,
+            (None, other) => whole.checked = other.clone().map(|checked| Checked { complete: false, ..checked }),
         }
         whole.stopped |= report.stopped;
         whole.problems.extend(report.problems.iter().map(|problem| format!("{name}: {problem}")));
@@ -150,7 +153,7 @@ fn intervals(mut one: Vec<Interval>, other: &[Interval]) -> Vec<Interval> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{record::histogram, report::Generator, scenario::Scenario, target::Target};
+    use crate::{record::histogram, report::Generator, run::tests::options};
 
     fn part(name: &str, values: std::ops::Range<u64>, problem: &str) -> Part {
         let mut own = histogram();
@@ -168,18 +171,7 @@ mod tests {
 
     #[test]
     fn a_merged_report_is_that_of_all_operations() {
-        let options = Options {
-            target: Target::new("http://127.0.0.1:7700", false).expect("loopback"),
-            name: "chat".into(),
-            scenario: Scenario::load("chat").expect("built in"),
-            population: "nowhere".into(),
-            seed: 1,
-            call_connections: 1,
-            server_pids: Vec::new(),
-            metrics: Vec::new(),
-            shown: false,
-            check: true,
-        };
+        let options = options();
         let merged = merge(&options, vec![part("one", 1..10_000, ""), part("two", 50_000..59_999, "a violation")]).expect("merged");
         let row = merged.row(Measure::AckDirect, Kind::Steady).expect("there");
         assert_eq!(row.count, 19_998);

@@ -59,6 +59,7 @@ fn overview(report: &Report, offered: f64, achieved: f64) -> Markup {
     html! {
         table {
             tr { td { "Target" } td { (report.target) } }
+            tr { td { "Seed" } td { (report.seed) } }
             tr { td { "Began" } td { (humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + std::time::Duration::from_secs(report.began))) } }
             tr { td { "Lasted" } td { (format!("{:.1} s", report.lasted)) } }
             tr { td { "Offered, answered" } td { (format!("{offered:.0}/s, {achieved:.0}/s")) } }
@@ -101,7 +102,7 @@ fn steps(report: &Report) -> anyhow::Result<Markup> {
                 }
             }
         }
-        p.note { "What follows is of the highest rate that met the objective." }
+        p.note { "What follows is of the highest rate that met the objective, or of the lowest if none did." }
     })
 }
 
@@ -141,6 +142,7 @@ fn checked(report: &Report) -> Markup {
                     (checked.acknowledged) " acknowledged messages and " (checked.unknown) " of unknown fate in " (checked.conversations) " conversations, "
                     (checked.entries) " inbox entries; " (checked.viewers) " timelines with " (checked.judgements) " posts to be seen or not."
                 }
+                @if !checked.complete { p.valid { "That is as far as the check came; what was not read back is not judged." } }
                 p class=(if checked.violations == 0 { "good" } else { "failed" }) { (checked.violations) " violations" }
                 @for (what, around) in &checked.shown { p.failed { (what) } pre { (around) } }
             }
@@ -161,8 +163,8 @@ fn figures(title: &str, figures: &std::collections::BTreeMap<String, f64>) -> Ma
 fn floors(report: &Report) -> Markup {
     html! {
         (figures("Floors of this machine, in the same run", &report.floors))
-        @if let Some(ratios) = report.ratios() {
-            table { tr { th { "ours beside its floor" } th { "ratio" } } @for (name, ratio) in ratios { tr { td { (name) } td { (format!("{ratio:.2}")) } } } }
+        @if !report.ratios().is_empty() {
+            table { tr { th { "ours beside the floors" } th { "ratio" } } @for (name, ratio) in report.ratios() { tr { td { (name) } td { (format!("{ratio:.2}")) } } } }
         }
     }
 }

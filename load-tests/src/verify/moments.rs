@@ -4,17 +4,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use plaza_checker::Violation;
 use plaza_client::moments;
 use plaza_proto::graph::v1 as graph;
 use plaza_types::limits::PAGE_MAX;
 use tokio::time::Instant;
 
+use super::{Broken, Verified, context::AROUND};
 use crate::{
     api::again,
     run::{
@@ -30,26 +30,15 @@ const SOON: Duration = Duration::from_secs(30);
 /// Who sees what, in the documentation's numbers.
 const INVARIANT: u32 = 7;
 
-#[derive(Default)]
-pub(super) struct Seen {
-    pub(super) viewers: usize,
-    pub(super) judgements: usize,
-    pub(super) violations: Vec<Violation>,
-}
-
 /// Reads the timelines of some viewers and judges them.
-pub(super) async fn check(world: &World, stop: &AtomicBool) -> anyhow::Result<Seen> {
-    let mut seen = Seen::default();
+pub(super) async fn check(world: &World, verified: &mut Verified) -> anyhow::Result<()> {
     let mut moments = std::mem::take(&mut *world.moments.lock());
     if moments.posts.is_empty() {
-        return Ok(seen);
+        return Ok(());
     }
     let numbers: HashMap<&str, usize> = world.people.iter().zip(0..).map(|(member, number)| (&*member.identity.user_id, number)).collect();
     let step = (world.people.len() / VIEWERS).max(1);
     for viewer in (0..world.people.len()).step_by(step) {
-        if stop.load(Ordering::Relaxed) {
-            bail!("stopped while timelines were checked");
-        }
         // Runs before this one may have made friends of people who were none.
         let contacts = contacts(world, viewer).await?;
         let others = contacts.iter().filter_map(|user_id| numbers.get(&**user_id)).filter(|other| !world.are_friends(viewer, **other));
@@ -57,18 +46,19 @@ pub(super) async fn check(world: &World, stop: &AtomicBool) -> anyhow::Result<Se
         let rules = Rules { world, moments: &moments, viewer };
         let until = Instant::now() + SOON;
         let (judgements, found) = loop {
-            let (judgements, found) = rules.judge(&timeline(world, viewer).await?);
+            let shown = timeline(world, viewer).await?;
+            let (judgements, wrong) = rules.judge(&shown);
             // A post, a like or a comment may still be on its way.
-            if found.is_empty() || Instant::now() > until {
-                break (judgements, found);
+            if wrong.is_empty() || Instant::now() > until {
+                break (judgements, wrong.into_iter().map(|wrong| rules.broken(&shown, wrong)).collect::<Vec<_>>());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
-        seen.viewers += 1;
-        seen.judgements += judgements;
-        seen.violations.extend(found.into_iter().map(|what| Violation { invariant: INVARIANT, what }));
+        verified.viewers += 1;
+        verified.judgements += judgements;
+        verified.violations.extend(found);
     }
-    Ok(seen)
+    Ok(())
 }
 
 /// The user ids of a viewer's contacts.
@@ -113,6 +103,13 @@ async fn timeline(world: &World, viewer: usize) -> anyhow::Result<Vec<(usize, mo
     }
 }
 
+/// Something wrong with a post on a timeline.
+struct Wrong {
+    /// The post, by number.
+    post: usize,
+    what: String,
+}
+
 struct Rules<'a> {
     world: &'a World,
     moments: &'a Moments,
@@ -149,35 +146,74 @@ impl Rules<'_> {
     }
 
     /// How much was judged, and what is wrong.
-    fn judge(&self, shown: &[(usize, moments::Post)]) -> (usize, Vec<String>) {
-        let (mut judgements, mut wrong) = (0, Vec::new());
+    fn judge(&self, shown: &[(usize, moments::Post)]) -> (usize, Vec<Wrong>) {
+        let (mut judgements, mut found) = (0, Vec::new());
+        let mut wrong = |post: usize, what: String| found.push(Wrong { post, what });
         let viewer = self.viewer;
         let mut seen = BTreeSet::new();
         for pair in shown.windows(2) {
             let at = |post: &moments::Post| post.created.map(|at| (at.seconds, at.nanos));
             if at(&pair[0].1) < at(&pair[1].1) {
-                wrong.push(format!("viewer {viewer}: post {} stands before the newer post {}", pair[0].0, pair[1].0));
+                wrong(pair[0].0, format!("viewer {viewer}: post {} stands before the newer post {}", pair[0].0, pair[1].0));
             }
         }
         for (number, post) in shown {
             if !seen.insert(*number) {
-                wrong.push(format!("viewer {viewer}: post {number} is shown twice"));
+                wrong(*number, format!("viewer {viewer}: post {number} is shown twice"));
             }
             match self.moments.posts.get(*number) {
-                None => wrong.push(format!("viewer {viewer}: post {number} was never made")),
+                None => wrong(*number, format!("viewer {viewer}: post {number} was never made")),
                 Some(made) if self.may_see(made) == Some(false) => {
-                    wrong.push(format!("viewer {viewer} is shown post {number} of {} for {:?}", made.author, made.audience));
+                    wrong(*number, format!("viewer {viewer} is shown post {number} of {} for {:?}", made.author, made.audience));
                 }
-                Some(made) => wrong.extend(self.participants(*number, made, post)),
+                Some(made) => self.participants(*number, made, post).into_iter().for_each(|what| wrong(*number, what)),
             }
         }
         for (number, made) in self.moments.posts.iter().enumerate() {
             judgements += 1;
             if made.id.is_some() && self.may_see(made) == Some(true) && !seen.contains(&number) {
-                wrong.push(format!("viewer {viewer} is not shown post {number} of {} for {:?}", made.author, made.audience));
+                wrong(number, format!("viewer {viewer} is not shown post {number} of {} for {:?}", made.author, made.audience));
             }
         }
-        (judgements, wrong)
+        (judgements, found)
+    }
+
+    /// What is wrong, with what the rules know of the post and of the timeline around it.
+    fn broken(&self, shown: &[(usize, moments::Post)], Wrong { post: number, what }: Wrong) -> Broken {
+        let viewer = self.viewer;
+        let mut lines = Vec::new();
+        if let Some(made) = self.moments.posts.get(number) {
+            lines.push(format!("post {number} by user {} for {:?}, answered {:?}", made.author, made.audience, made.id));
+            let author = made.author as usize;
+            let is = match (author == viewer, self.is_unknown(author, viewer), self.is_friend(author)) {
+                (true, _, _) => "is the author",
+                (_, true, _) => "may have become a friend of the author",
+                (_, _, true) => "is a friend of the author",
+                _ => "is a stranger to the author",
+            };
+            lines.push(format!("viewer {viewer} {is}"));
+            for (name, acts) in [("like", &self.moments.likes), ("comment", &self.moments.comments)] {
+                lines.extend(acts.iter().filter(|(post, ..)| made.id.as_ref() == Some(post)).map(|(_, who, answered)| {
+                    let friend = if self.is_friend(*who as usize) { "a friend" } else { "no friend" };
+                    format!("{name} by user {who}, {friend} of the viewer, {}", if *answered { "answered" } else { "not answered" })
+                }));
+            }
+        }
+        // What is not shown would stand before the older ones.
+        let at = shown.iter().position(|(other, _)| *other == number);
+        let middle = at.or_else(|| shown.iter().position(|(other, _)| *other < number)).unwrap_or(shown.len());
+        lines.push(format!("timeline of user {viewer}, {} posts of this run", shown.len()));
+        for (place, (other, post)) in shown.iter().enumerate().skip(middle.saturating_sub(AROUND)).take(2 * AROUND + 1) {
+            let mark = if *other == number { '>' } else { ' ' };
+            let author = self.moments.posts.get(*other).map_or("nobody".to_owned(), |made| format!("user {}", made.author));
+            lines.push(format!(
+                "{mark} {:>6} post {other} by {author}, {} likes, {} comments",
+                place + 1,
+                post.like_count,
+                post.comment_count
+            ));
+        }
+        Broken { violation: Violation { invariant: INVARIANT, what }, around: Some(lines.join("\n")) }
     }
 
     /// Likes and comments: of the author, of the viewer and of the viewer's friends, all that were answered and none that were never made.
@@ -255,7 +291,33 @@ mod tests {
 
     fn judged(shown: &[(usize, moments::Post)]) -> Vec<String> {
         let world = world(5, &[(0, 1), (1, 2)]);
-        Rules { world: &world, moments: &moments(), viewer: VIEWER }.judge(shown).1
+        let wrong = Rules { world: &world, moments: &moments(), viewer: VIEWER }.judge(shown).1;
+        wrong.into_iter().map(|wrong| wrong.what).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_shown_with_its_post_and_the_timeline_around_it() {
+        let world = world(5, &[(0, 1), (1, 2)]);
+        let around = |shown: &[(usize, moments::Post)], words: &str| {
+            let moments = moments();
+            let rules = Rules { world: &world, moments: &moments, viewer: VIEWER };
+            let wrong = rules.judge(shown).1.into_iter().find(|wrong| wrong.what.contains(words)).expect(words);
+            rules.broken(shown, wrong).around.expect("it is known")
+        };
+        let text = around(&[&[shown(4, 0, 0)][..], &good()[..]].concat(), "is shown post 4");
+        assert!(text.contains("post 4 by user 3 for All") && text.contains("is a stranger") && text.contains(">      1 post 4"), "{text}");
+        let mut missing = good();
+        missing.remove(1);
+        let text = around(&missing, "is not shown post 2");
+        assert!(text.contains("post 2 by user 0 for Only([1])") && text.contains("is a friend of the author"), "{text}");
+        assert!(text.contains("timeline of user 1, 2 posts") && text.contains("post 5 by user 1") && !text.contains('>'), "{text}");
+        let mut likes = good();
+        likes[2] = shown(0, 7, 1);
+        let text = around(&likes, "7 likes");
+        assert!(text.contains("like by user 3, no friend of the viewer, answered") && text.contains("> "), "{text}");
+        assert!(text.contains("comment by user 0, a friend of the viewer, answered") && text.contains("0 by user 0, 7 likes"), "{text}");
+        let text = around(&[&good()[..], &[shown(9, 0, 0)]].concat(), "post 9 was never made");
+        assert!(text.contains("post 9 by nobody") && text.contains("> "), "{text}");
     }
 
     #[tokio::test]

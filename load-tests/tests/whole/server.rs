@@ -7,7 +7,7 @@ use plaza_runtime::{Supervisor, shutdown};
 
 /// A server and its data.
 pub(crate) struct Server {
-    running: plaza::Running,
+    running: Option<plaza::Running>,
     supervisor: Supervisor,
     config: Config,
     pub(crate) folder: tempfile::TempDir,
@@ -23,12 +23,12 @@ impl Server {
         config.accounts.password.passes = 1;
         let supervisor = Supervisor::new();
         let running = plaza::assemble(config.clone(), supervisor.clone()).await?;
-        Ok(Self { running, supervisor, config, folder })
+        Ok(Self { running: Some(running), supervisor, config, folder })
     }
 
     /// How to run a scenario on it.
     pub(crate) fn options(&self, name: &str, change: impl FnOnce(&mut Scenario)) -> anyhow::Result<Options> {
-        let address = format!("http://{}", self.running.address().context("the gateway does not run")?);
+        let address = format!("http://{}", self.running.as_ref().and_then(plaza::Running::address).context("the gateway does not run")?);
         let mut scenario = Scenario::load(name)?;
         change(&mut scenario);
         anyhow::ensure!(scenario.problems().is_empty(), "{:?}", scenario.problems());
@@ -42,13 +42,21 @@ impl Server {
             server_pids: Vec::new(),
             metrics: Vec::new(),
             shown: false,
+            followed: Default::default(),
             check: true,
         })
     }
 
-    /// Stops it in order.
-    pub(crate) async fn stop(self) {
+    /// Stops it in order, with its data still there.
+    pub(crate) async fn close(&mut self) {
         shutdown::shut_down(&self.supervisor, self.config.shutdown).await;
-        self.running.close().await;
+        if let Some(running) = self.running.take() {
+            running.close().await;
+        }
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(mut self) {
+        self.close().await;
     }
 }

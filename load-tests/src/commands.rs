@@ -16,7 +16,7 @@ use plaza_load::{
     peers,
     population::prepare::{self, Ready},
     ramp::{self, Objective},
-    report::Report,
+    report::{Report, compare},
     run::{self, Options, Stop},
     scenario::Scenario,
     target::Target,
@@ -204,6 +204,20 @@ pub(crate) async fn calibrate(calibrate: &Calibrate, stop: &Stop) -> anyhow::Res
     let report = calibrate::calibrate(&program, &calibrate.out, calibrate.connections, calibrate.rate, calibrate.seconds, stop).await?;
     println!("generator: {:.2} cores, {:.1} KiB for each stream", report.generator.cores, report.stream_kib);
     finished(&report, &calibrate.out)
+}
+
+/// `compare`.
+pub(crate) fn compare(reports: &[PathBuf], with: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let (one, other) = match (reports, with) {
+        (_, []) => {
+            anyhow::ensure!(reports.len() == 2, "two reports, or several and --with several others");
+            reports.split_at(1)
+        }
+        sides => sides,
+    };
+    let read = |side: &[PathBuf]| side.iter().map(|path| Report::read(path)).collect::<anyhow::Result<Vec<_>>>();
+    print!("{}", compare::table(&read(one)?, &read(other)?));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `capacity`.

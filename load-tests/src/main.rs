@@ -5,11 +5,7 @@ mod commands;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use plaza_load::{
-    ramp::Objective,
-    report::{Report, compare},
-    run::Stop,
-};
+use plaza_load::{ramp::Objective, run::Stop};
 
 // Many small buffers of connections come and go: the system's allocator would keep what is freed in pieces.
 #[global_allocator]
@@ -35,12 +31,14 @@ enum Arguments {
     Calibrate(Calibrate),
     /// From people to machines: prints how many of which a deployment needs, and each assumption with its source.
     Capacity(Capacity),
-    /// Two reports side by side, with their noise.
+    /// Two runs side by side, or several of each side, with their noise: `compare A B`, `compare A1 A2 --with B1 B2`.
     Compare {
-        /// The first report, JSON.
-        a: PathBuf,
-        /// The second report, JSON.
-        b: PathBuf,
+        /// Reports, JSON: one of each side, or all of the first side.
+        #[arg(required = true)]
+        reports: Vec<PathBuf>,
+        /// All of the second side.
+        #[arg(long, num_args = 1..)]
+        with: Vec<PathBuf>,
     },
     /// Serves the floor; started by this program itself.
     #[command(name = plaza_load::floor::SERVE, hide = true)]
@@ -249,10 +247,7 @@ async fn started(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Floor(floor) => commands::floor(&floor).await,
         Arguments::Calibrate(calibrate) => commands::calibrate(&calibrate, &watched()?).await,
         Arguments::Capacity(capacity) => commands::capacity(&capacity),
-        Arguments::Compare { a, b } => {
-            print!("{}", compare::table(&Report::read(&a)?, &Report::read(&b)?));
-            Ok(ExitCode::SUCCESS)
-        }
+        Arguments::Compare { reports, with } => commands::compare(&reports, &with),
         Arguments::ServeFloor { listen, data_dir } => {
             plaza_floor::serve(&data_dir, listen).await?;
             Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! Whether a run is good: what is wrong with the server is a problem, and what is wrong with the figures is a doubt.
 
 use super::Report;
-use crate::{run::process::Processes, scenario::Kind};
+use crate::{operation::Measure, run::process::Processes, scenario::Kind};
 
 /// More of the starts than this later than a second, and the run is not valid.
 const LATE_MOST: f64 = 0.05;
@@ -9,14 +9,14 @@ const LATE_MOST: f64 = 0.05;
 const CPU_MOST: f64 = 0.7;
 
 impl Report {
-    /// How much failed or came to no end, and of how much: operations, and streams that were to be held. One that fails often counts as often,
-    /// but there is no more than all.
+    /// How much failed or came to no end, and of how much: operations, and streams that were to be held. A stream that fails often is one.
     #[must_use]
     pub fn failed(&self) -> (u64, u64) {
-        let failed = self.failures.iter().map(|failure| failure.count).sum::<u64>();
-        let missing = self.generator.unanswered + self.generator.undelivered;
-        let all = self.generator.started + self.streams as u64;
-        ((failed + missing as u64).min(all), all)
+        let (started, streams) = (self.generator.started, self.streams as u64);
+        let of = |reconnects: bool| self.failures.iter().filter(move |failure| (failure.measure == Measure::Reconnect) == reconnects);
+        let (operations, lost) = (of(false).map(|failure| failure.count).sum::<u64>(), of(true).map(|failure| failure.count).sum::<u64>());
+        let missing = (self.generator.unanswered + self.generator.undelivered) as u64;
+        ((operations + missing).min(started) + lost.min(streams), started + streams)
     }
 
     /// Says what is wrong.
@@ -84,7 +84,6 @@ impl Report {
 mod tests {
     use super::*;
     use crate::{
-        operation::Measure,
         report::tests::{history, outcome},
         run::{Outcome, process::Sample, tests::options},
     };
@@ -122,6 +121,9 @@ mod tests {
         }
         let all = verdict(0.001, |outcome| refused(outcome, 1_000)).1;
         assert!(all.contains("1000 of 1002 operations and streams failed"), "{all}");
+        // Two streams that come back again and again are two that failed.
+        let lost = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((Measure::Reconnect, "X".into()), 500)).1;
+        assert!(lost.contains("2 of 1002 operations and streams failed"), "{lost}");
         // What a stop cut off did not fail.
         assert_eq!(verdict(0.001, |outcome| (outcome.stopped, outcome.unanswered) = (true, 100)).0, "not valid");
     }

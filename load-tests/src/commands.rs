@@ -255,7 +255,8 @@ mod tests {
             let parsed =
                 Arguments::try_parse_from([&["plaza-load", "coordinate", "--generators", "2", "--listen", "127.0.0.1:0"], given].concat());
             let Ok(Arguments::Coordinate(given)) = parsed else { panic!("{told}: not understood") };
-            let error = coordinate(&given, &Stop::default()).await.expect_err(told).to_string();
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(5), coordinate(&given, &Stop::default())).await;
+            let error = waited.expect(told).expect_err(told).to_string();
             assert!(error.contains(told), "{error}");
         }
     }

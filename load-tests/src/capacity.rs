@@ -29,18 +29,25 @@ pub fn lines(model: &Model) -> Vec<Line> {
     let sizes = Sizes::of(model);
     let line = |tier, name, value, unit, how| Line { tier, name, value, unit, how };
     vec![
-        line("load", "messages, mean", sizes.messages, "/s", "messages_per_day / 86,400"),
+        line("load", "messages, mean", sizes.messages, "/s", "users x messages_per_user / 86,400"),
         line("load", "messages, peak", sizes.messages_peak, "/s", "mean x peak_factor"),
-        line("load", "posts, mean", sizes.posts, "/s", "posts_per_day / 86,400"),
+        line("load", "posts, mean", sizes.posts, "/s", "users x posts_per_user / 86,400"),
         line("load", "timeline rows, mean", sizes.rows, "/s", "posts x friends"),
-        line("load", "timeline opens, mean", sizes.opens, "/s", "opens_per_day / 86,400"),
-        line("gateways", "machines", sizes.gateways, "machines", "connections / connections_per_machine"),
+        line("load", "timeline opens, mean", sizes.opens, "/s", "users x opens_per_user / 86,400"),
+        line("gateways", "machines", sizes.gateways, "machines", "users x online / connections_per_machine"),
         line("gateways", "memory of one", sizes.gateway_gib, "GiB", "connections_per_machine x stream_kib"),
         line("chat", "cores", sizes.chat_cores, "cores", "peak messages x message_ms / busy"),
+        line(
+            "chat",
+            "cores, lower bound",
+            sizes.chat_least,
+            "cores",
+            "peak messages x message_least_ms / busy: as one saturated process does it",
+        ),
         line("chat", "machines", sizes.chat_machines, "machines", "cores / cores_per_machine"),
         line("moments", "cores", sizes.moments_cores, "cores", "peak x (rows x row_us + opens x page_ms) / busy"),
         line("moments", "machines", sizes.moments_machines, "machines", "cores / cores_per_machine"),
-        line("accounts", "cores", sizes.login_cores, "cores", "peak sign-ins x login_ms / busy"),
+        line("accounts", "cores", sizes.login_cores, "cores", "peak x users x logins_per_user / 86,400 x login_ms / busy"),
         line("accounts", "machines", sizes.login_machines, "machines", "cores / cores_per_machine"),
         line("ScyllaDB", "message rows, peak", sizes.store_messages, "operations/s", "peak messages x rows_per_message"),
         line("ScyllaDB", "timeline rows, peak", sizes.store_rows, "operations/s", "rows x peak_factor"),
@@ -76,6 +83,7 @@ struct Sizes {
     gateways: f64,
     gateway_gib: f64,
     chat_cores: f64,
+    chat_least: f64,
     chat_machines: f64,
     moments_cores: f64,
     moments_machines: f64,
@@ -95,16 +103,17 @@ impl Sizes {
     fn of(model: &Model) -> Self {
         let (load, store, services) = (&model.load, &model.store, &model.services);
         let peak = load.peak_factor.value;
-        let messages = load.messages_per_day.value / DAY;
+        let a_second = |each: f64| load.users.value * each / DAY;
+        let messages = a_second(load.messages_per_user.value);
         let messages_peak = messages * peak;
-        let posts = load.posts_per_day.value / DAY;
+        let posts = a_second(load.posts_per_user.value);
         let rows = posts * load.friends.value;
-        let opens = load.opens_per_day.value / DAY;
+        let opens = a_second(load.opens_per_user.value);
         let machines = |cores: f64| (cores / services.cores_per_machine.value).ceil();
         let cores = |busy_seconds: f64| (busy_seconds / services.busy.value).ceil();
         let chat_cores = cores(messages_peak * services.message_ms.value / 1e3);
         let moments_cores = cores(peak * (rows * services.row_us.value / 1e6 + opens * services.page_ms.value / 1e3));
-        let login_cores = cores(peak * load.logins_per_day.value / DAY * services.login_ms.value / 1e3);
+        let login_cores = cores(peak * a_second(load.logins_per_user.value) * services.login_ms.value / 1e3);
         let store_messages = messages_peak * store.rows_per_message.value;
         let store_rows = rows * peak;
         let misses = store.posts_per_page.value * store.reads_per_post.value * (1.0 - store.hit_rate.value);
@@ -118,9 +127,10 @@ impl Sizes {
             posts,
             rows,
             opens,
-            gateways: (load.connections.value / model.gateway.connections_per_machine.value).ceil(),
+            gateways: (load.users.value * load.online.value / model.gateway.connections_per_machine.value).ceil(),
             gateway_gib: model.gateway.connections_per_machine.value * model.gateway.stream_kib.value / f64::from(1 << 20),
             chat_cores,
+            chat_least: cores(messages_peak * services.message_least_ms.value / 1e3),
             chat_machines: machines(chat_cores),
             moments_cores,
             moments_machines: machines(moments_cores),
@@ -179,11 +189,37 @@ mod tests {
     }
 
     #[test]
+    fn twice_as_many_people_take_twice_as_much_of_everything_that_is_shared() {
+        let model = Model::built_in().expect("built in");
+        let mut twice = model.clone();
+        twice.load.users.value *= 2.0;
+        for (one, two) in lines(&model).into_iter().zip(lines(&twice)) {
+            // Whole machines and cores, and operations to three digits.
+            let expected = if one.name == "memory of one" { one.value } else { 2.0 * one.value };
+            assert!(
+                (two.value - expected).abs() <= (0.01 * expected).max(1.0),
+                "{}, {}: {} and {}",
+                one.tier,
+                one.name,
+                one.value,
+                two.value
+            );
+        }
+    }
+
+    #[test]
+    fn the_least_that_was_seen_is_a_lower_bound() {
+        let lines = lines(&Model::built_in().expect("built in"));
+        let (cores, least) = (value(&lines, "chat", "cores"), value(&lines, "chat", "cores, lower bound"));
+        assert!(0.0 < least && least < cores, "{least} of {cores}");
+    }
+
+    #[test]
     fn figures_follow_their_inputs() {
         let model = Model::built_in().expect("built in");
         let before = lines(&model);
         let mut twice = model.clone();
-        twice.load.messages_per_day.value *= 2.0;
+        twice.load.messages_per_user.value *= 2.0;
         twice.services.message_ms.value *= 2.0;
         let after = lines(&twice);
         let ratio = |tier, name| value(&after, tier, name) / value(&before, tier, name);

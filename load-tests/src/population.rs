@@ -6,10 +6,12 @@ mod groups;
 pub mod prepare;
 pub mod state;
 
+use plaza_types::limits::REQUESTS_PER_DAY;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
+use self::degree::Degrees;
 use crate::scenario::Population;
 
 /// Spread of activity among people with as many friends, as the standard deviation of its logarithm.
@@ -51,7 +53,9 @@ pub struct Plan {
     pub friendships: Vec<(u32, u32)>,
     /// The groups.
     pub groups: Vec<Group>,
-    /// Friendships that nobody may ask for on one day.
+    /// How many friends people were to have.
+    pub drawn: Degrees,
+    /// Friendships that nobody may ask for on the scenario's days.
     pub left_out: usize,
 }
 
@@ -63,7 +67,8 @@ impl Plan {
         let degrees = degree::degrees(population, &mut rng);
         let places = friends::places(population.people, &mut rng);
         let edges = friends::edges(&degrees, &places, population, &mut rng);
-        let (friendships, left_out) = friends::asked(&edges, population.people);
+        let drawn = Degrees::of(degrees);
+        let (friendships, left_out) = friends::asked(&edges, population.people, population.days);
         let mut lists = vec![Vec::new(); population.people];
         for (asker, accepter) in &friendships {
             lists[*asker as usize].push(*accepter);
@@ -78,7 +83,26 @@ impl Plan {
         });
         let people: Vec<_> = people.collect();
         let groups = groups::groups(population, &people, &mut rng);
-        Self { people, friendships, groups, left_out }
+        Self { people, friendships, groups, drawn, left_out }
+    }
+
+    /// How many friends people have.
+    #[must_use]
+    pub fn degrees(&self) -> Degrees {
+        Degrees::of(self.people.iter().map(|person| person.friends.len()).collect())
+    }
+
+    /// Why these people are not as they were asked for; nothing if they are.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        let (all, kept) = (self.friendships.len() + self.left_out, self.degrees());
+        (self.left_out > 0).then(|| {
+            format!(
+                "{} of {all} friendships were left out, because nobody may ask more than {REQUESTS_PER_DAY} people on a day (population.days): people have {:.0} friends in the \
+                mean and {} in the middle, not {:.0} and {}",
+                self.left_out, kept.mean, kept.median, self.drawn.mean, self.drawn.median
+            )
+        })
     }
 }
 
@@ -109,7 +133,34 @@ mod tests {
             assert!(plan.people[*asker as usize].friends.contains(accepter) && plan.people[*accepter as usize].friends.contains(asker));
             asks[*asker as usize] += 1;
         }
-        assert!(asks.into_iter().all(|asks| asks <= plaza_types::limits::REQUESTS_PER_DAY));
+        assert!(asks.into_iter().all(|asks| asks <= REQUESTS_PER_DAY));
+    }
+
+    #[test]
+    fn a_network_of_the_size_of_most_runs_has_all_its_friends_within_a_day() {
+        for people in [2_000, 10_000] {
+            let plan = Plan::new(&population(people));
+            let Degrees { mean, median } = plan.degrees();
+            assert!((mean / plan.drawn.mean - 1.0).abs() < 0.05 && median.abs_diff(plan.drawn.median) <= 1, "{people}: {mean}, {median}");
+            assert_eq!((plan.left_out, plan.doubt()), (0, None), "{people}");
+        }
+    }
+
+    /// Those who have fewer than twice the limit of friends cannot ask for the friends that others have beyond it.
+    #[test]
+    fn the_friends_of_facebook_take_three_days() {
+        let facebook = Population { friends_mean: 190.0, friends_most: 5_000, ..population(6_000) };
+        let days = Plan::new(&Population { days: 3, ..facebook.clone() });
+        let Degrees { mean, median } = days.degrees();
+        assert!((170.0..195.0).contains(&mean) && (96..=102).contains(&median) && days.left_out == 0, "{mean} {median}");
+        let day = Plan::new(&facebook);
+        let kept = day.degrees();
+        assert!((80.0..100.0).contains(&kept.mean) && day.left_out > 200_000, "{kept:?}, {} left out", day.left_out);
+        let doubt = day.doubt().expect("a doubt");
+        assert!(
+            doubt.starts_with(&format!("{} of ", day.left_out)) && doubt.contains(&format!("{:.0} friends in the mean", kept.mean)),
+            "{doubt}"
+        );
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct Population {
     pub friends_mean: f64,
     /// Friends of one person at most.
     pub friends_most: usize,
+    /// On how many days friends are asked for: on one, nobody may ask more than 50. Beyond the first, `prepare` is started again on each.
+    pub days: usize,
     /// People with a set number of friends, on top of the distribution.
     pub hubs: usize,
     /// Their number of friends.
@@ -100,6 +102,7 @@ impl Default for Population {
             people: 200,
             friends_mean: 0.0,
             friends_most: 1_000,
+            days: 1,
             hubs: 0,
             hub_friends: 0,
             groups_per_person: 0.1,
@@ -238,6 +241,7 @@ impl Scenario {
         require((2..=1_000_000).contains(&population.people), "population.people: must be 2 to 1,000,000".into());
         require((0.0..=1_000.0).contains(&population.friends_mean), "population.friends_mean: must be 0 to 1,000".into());
         require((1..=10_000).contains(&population.friends_most), "population.friends_most: must be 1 to 10,000".into());
+        require((1..=200).contains(&population.days), "population.days: must be 1 to 200".into());
         require(population.hubs <= population.people, "population.hubs: more than there are people".into());
         require(
             population.hub_friends < population.people && population.hub_friends <= 10_000,
@@ -320,6 +324,7 @@ mod tests {
             (good.replace("share = 1", "share = 1\nreconnect = 2"), "reconnect"),
             (format!("{good}[population]\npeoples = 3\n"), "peoples"),
             (format!("{good}[population]\npeople = 1\n"), "population.people"),
+            (format!("{good}[population]\ndays = 0\n"), "population.days"),
             (format!("{good}[mix]\nsend_directly = 3\n"), "send_directly"),
             (good.replace("steady", "stead"), "stead"),
         ] {

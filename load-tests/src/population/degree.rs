@@ -1,9 +1,9 @@
 //! How many friends people have: the distribution of Facebook's friendships, which LDBC's Social Network Benchmark generates its people with.
 //!
-//! Sources. Ugander, Karrer, Backstrom, Marlow, "The Anatomy of the Facebook Social Graph" (2011): median 99, mean 190, at most 5,000. LDBC SNB
-//! Datagen (`FacebookDegreeDistribution`): degrees are drawn from a table of that distribution and scaled by the mean of the network's size,
-//! N^(0.512 - 0.028 log10 N), over 190. The table itself is not here, because its licence is another; a log-normal with the published median
-//! and mean, cut at 5,000, stands for it.
+//! Sources. Ugander, Karrer, Backstrom, Marlow, "The Anatomy of the Facebook Social Graph" (2011, arXiv:1111.4503): median 99, mean 190, at most
+//! 5,000. LDBC SNB Datagen (`FacebookDegreeDistribution`, github.com/ldbc/ldbc_snb_datagen_spark): degrees are drawn from a table of that distribution and scaled by the mean of the network's size,
+//! N^(0.512 - 0.028 log10 N), over 190. The table itself (`facebookBucket100.dat`) is not here, because its licence, GPL 3, is another; a log-normal
+//! with the published median and mean, cut at 5,000, stands for it.
 
 use rand::Rng;
 use rand_distr::{Distribution, LogNormal};
@@ -15,6 +15,25 @@ const MEDIAN: f64 = 99.0;
 const MEAN: f64 = 190.0;
 /// What Facebook allows.
 const MOST: f64 = 5_000.0;
+
+/// How many friends people have, in two numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Degrees {
+    /// The mean.
+    pub mean: f64,
+    /// Of the person in the middle.
+    pub median: usize,
+}
+
+impl Degrees {
+    /// Of these people.
+    #[must_use]
+    pub fn of(mut degrees: Vec<usize>) -> Self {
+        degrees.sort_unstable();
+        let mean = degrees.iter().sum::<usize>() as f64 / degrees.len().max(1) as f64;
+        Self { mean, median: degrees.get(degrees.len() / 2).copied().unwrap_or_default() }
+    }
+}
 
 /// The mean number of friends in a network of this size, as LDBC's generator has it.
 #[must_use]
@@ -44,10 +63,10 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     fn drawn(population: &Population) -> (f64, usize, usize) {
-        let mut degrees = degrees(population, &mut ChaCha8Rng::seed_from_u64(3));
-        degrees.sort_unstable();
-        let mean = degrees.iter().sum::<usize>() as f64 / degrees.len() as f64;
-        (mean, degrees[degrees.len() / 2], degrees[degrees.len() - 1])
+        let degrees = degrees(population, &mut ChaCha8Rng::seed_from_u64(3));
+        let most = degrees.iter().copied().max().unwrap_or_default();
+        let Degrees { mean, median } = Degrees::of(degrees);
+        (mean, median, most)
     }
 
     #[test]

@@ -90,17 +90,146 @@ impl Meeting {
     }
 }
 
-/// Who asks whom: whoever has asked less so far, so that nobody asks more than one may on one day. Answers also how many must be left out.
-pub(super) fn asked(edges: &[(u32, u32)], people: usize) -> (Vec<(u32, u32)>, usize) {
-    let mut asks = vec![0; people];
-    let mut asked = Vec::with_capacity(edges.len());
-    for (one, other) in edges {
-        let (asker, accepter) = if asks[*one as usize] <= asks[*other as usize] { (*one, *other) } else { (*other, *one) };
-        if asks[asker as usize] < REQUESTS_PER_DAY {
-            asks[asker as usize] += 1;
-            asked.push((asker, accepter));
+/// Who asks whom, so that nobody asks more than one may on so many days: whoever has asked less so far, and where both may ask no more, the friends of
+/// one of them take over. As many friendships as can be asked for at all are, and the rest is left out; it is answered how many that are.
+pub(super) fn asked(edges: &[(u32, u32)], people: usize, days: usize) -> (Vec<(u32, u32)>, usize) {
+    let mut asking = Asking {
+        most: REQUESTS_PER_DAY * days,
+        edges,
+        askers: vec![None; edges.len()],
+        asks: vec![Vec::new(); people],
+        stuck: vec![false; people],
+        seen: vec![0; people],
+        search: 0,
+    };
+    for (number, (one, other)) in edges.iter().enumerate() {
+        let asked = |person: &u32| asking.asks[*person as usize].len();
+        let [first, second] = if asked(one) <= asked(other) { [*one, *other] } else { [*other, *one] };
+        if asking.has_room(first) || asking.finds_room(first) {
+            asking.ask(number, first);
+        } else if asking.has_room(second) || asking.finds_room(second) {
+            asking.ask(number, second);
         }
     }
+    let asked: Vec<_> = (0..edges.len()).filter_map(|number| Some((asking.askers[number]?, asking.accepter(number)?))).collect();
     let left_out = edges.len() - asked.len();
     (asked, left_out)
+}
+
+/// A flow in which each person asks at most so often. Who asks for a friendship is turned round along a path to somebody who may ask
+/// more; so nothing that was asked for is ever given up.
+struct Asking<'a> {
+    most: usize,
+    edges: &'a [(u32, u32)],
+    /// Who asks, by the number of the friendship.
+    askers: Vec<Option<u32>>,
+    /// The numbers of the friendships that each person asks for.
+    asks: Vec<Vec<u32>>,
+    /// Who asks all that they may, as do all whom they ask, and those in turn: nothing will change that, so nobody searches there again.
+    stuck: Vec<bool>,
+    /// In which search each person was last met.
+    seen: Vec<u32>,
+    search: u32,
+}
+
+impl Asking<'_> {
+    fn has_room(&self, person: u32) -> bool {
+        self.asks[person as usize].len() < self.most
+    }
+
+    fn accepter(&self, number: usize) -> Option<u32> {
+        let (one, other) = self.edges[number];
+        self.askers[number].map(|asker| if asker == one { other } else { one })
+    }
+
+    fn ask(&mut self, number: usize, person: u32) {
+        if let Some(before) = self.askers[number].replace(person) {
+            self.asks[before as usize].retain(|asked| *asked as usize != number);
+        }
+        self.asks[person as usize].push(number as u32);
+    }
+
+    /// Lets somebody whom this person asks ask instead, or those whom that one asks, and so on: the shortest way.
+    fn finds_room(&mut self, person: u32) -> bool {
+        if self.stuck[person as usize] {
+            return false;
+        }
+        self.search += 1;
+        self.seen[person as usize] = self.search;
+        // Who was met, by which friendship, and the place of who asks for it.
+        let mut met: Vec<(u32, usize, usize)> = vec![(person, 0, 0)];
+        let mut place = 0;
+        while place < met.len() {
+            for number in self.asks[met[place].0 as usize].clone() {
+                let Some(other) = self.accepter(number as usize) else { continue };
+                if self.stuck[other as usize] || self.seen[other as usize] == self.search {
+                    continue;
+                }
+                self.seen[other as usize] = self.search;
+                met.push((other, number as usize, place));
+                if self.has_room(other) {
+                    let mut last = met.len() - 1;
+                    while last > 0 {
+                        let (taker, number, before) = met[last];
+                        self.ask(number, taker);
+                        last = before;
+                    }
+                    return true;
+                }
+            }
+            place += 1;
+        }
+        for (person, ..) in met {
+            self.stuck[person as usize] = true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everybody knows everybody.
+    fn all_pairs(people: u32) -> Vec<(u32, u32)> {
+        (0..people).flat_map(|one| (one + 1..people).map(move |other| (one, other))).collect()
+    }
+
+    fn most_asked(asked: &[(u32, u32)], people: usize) -> usize {
+        let mut asks = vec![0; people];
+        for (asker, _) in asked {
+            asks[*asker as usize] += 1;
+        }
+        asks.into_iter().max().unwrap_or_default()
+    }
+
+    #[test]
+    fn nothing_is_left_out_where_everybody_has_at_most_twice_the_limit_of_friends() {
+        // 100 friends each: all of them ask 50 times, exactly, whatever the order is in which they meet.
+        let mut edges = all_pairs(101);
+        for turn in 0..4 {
+            edges.rotate_left(1_237 * turn);
+            let (asked, left_out) = asked(&edges, 101, 1);
+            assert_eq!((asked.len(), left_out, most_asked(&asked, 101)), (5_050, 0, REQUESTS_PER_DAY), "{turn}");
+        }
+    }
+
+    #[test]
+    fn friends_of_friends_take_over() {
+        // A hub of 400 whom nobody but the hub would ask for, if it came first; each of them knows 60 of the others, too.
+        let mut edges: Vec<(u32, u32)> = (0..400).flat_map(|one| (1..=30).map(move |next| (one, (one + next) % 400))).collect();
+        edges.extend((0..400).map(|one| (one, 400)));
+        let (asked, left_out) = asked(&edges, 401, 1);
+        assert_eq!((asked.len(), left_out), (edges.len(), 0));
+        assert!(most_asked(&asked, 401) <= REQUESTS_PER_DAY);
+    }
+
+    #[test]
+    fn only_what_nobody_may_ask_for_is_left_out() {
+        let edges = all_pairs(150);
+        let (on_one_day, left_out) = asked(&edges, 150, 1);
+        assert_eq!((on_one_day.len(), left_out), (150 * REQUESTS_PER_DAY, edges.len() - 150 * REQUESTS_PER_DAY));
+        assert_eq!(most_asked(&on_one_day, 150), REQUESTS_PER_DAY);
+        assert_eq!(asked(&edges, 150, 2).1, 0);
+    }
 }

@@ -14,7 +14,10 @@ use plaza_load::{
     floor,
     operation::Operation,
     peers,
-    population::prepare::{self, Ready},
+    population::{
+        degree::Degrees,
+        prepare::{self, Pace, Ready},
+    },
     ramp::{self, Objective},
     report::{Report, compare},
     run::{self, Options, Stop},
@@ -22,7 +25,7 @@ use plaza_load::{
     target::Target,
 };
 
-use crate::{Calibrate, Capacity, Coordinate, Floor, Generate, Ramp, Run, Servers};
+use crate::{Calibrate, Capacity, Coordinate, Floor, Generate, Prepare, Ramp, Run, Servers};
 
 impl Run {
     /// Everything of it, checked.
@@ -109,15 +112,19 @@ async fn prepared(options: &Options, stop: &Stop) -> anyhow::Result<Ready> {
 }
 
 /// `prepare`.
-pub(crate) async fn prepare(run: &Run, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let options = run.options()?;
-    let ready = prepared(&options, stop).await?;
+pub(crate) async fn prepare(prepare: &Prepare, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let options = prepare.run.options()?;
+    let pace = if prepare.one_at_a_time { Pace::ONE } else { Pace::MANY };
+    let (population, file) = (&options.scenario.population, &options.population);
+    let ready = prepare::prepare_at(pace, &options.target, population, file, options.shown, &stop.asked).await?;
     for (what, (made, seconds)) in ["people", "friendships", "groups"].iter().zip(ready.took) {
         println!("{what}: {made} made in {seconds:.1} s, {:.0}/s", made as f64 / seconds.max(1e-3));
     }
+    let Degrees { mean, median } = ready.plan.degrees();
     println!("{} people, {} friendships, {} groups", ready.people.len(), ready.plan.friendships.len(), ready.groups.len());
-    if ready.plan.left_out > 0 {
-        println!("{} friendships were left out: nobody may ask more than 50 people on a day", ready.plan.left_out);
+    println!("{mean:.0} friends in the mean, {median} in the middle");
+    if let Some(doubt) = ready.plan.doubt() {
+        println!("{doubt}");
     }
     println!("noted in {}", options.population.display());
     Ok(ExitCode::SUCCESS)

@@ -24,7 +24,7 @@ enum Arguments {
     /// Finds the highest rate at which a scenario meets an objective.
     Ramp(Ramp),
     /// Only prepares the people of a scenario; a later `run` with the same numbers uses them.
-    Prepare(Run),
+    Prepare(Prepare),
     /// Measures what a bare server and the disk of this machine do: what nothing can be faster than.
     Floor(Floor),
     /// Measures what this generator can do on this machine, with a server that does almost nothing.
@@ -89,6 +89,16 @@ struct Generate {
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
+}
+
+/// A preparation.
+#[derive(clap::Args, Clone)]
+struct Prepare {
+    #[command(flatten)]
+    run: Run,
+    /// One call after the other over one connection, to see what many at once bring.
+    #[arg(long)]
+    one_at_a_time: bool,
 }
 
 /// A ramp.
@@ -243,7 +253,7 @@ async fn started(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Coordinate(coordinate) => commands::coordinate(&coordinate, &watched()?).await,
         Arguments::Generate(generate) => commands::generate(&generate, &watched()?).await,
         Arguments::Ramp(ramp) => commands::ramp(&ramp, &watched()?).await,
-        Arguments::Prepare(run) => commands::prepare(&run, &watched()?).await,
+        Arguments::Prepare(prepare) => commands::prepare(&prepare, &watched()?).await,
         Arguments::Floor(floor) => commands::floor(&floor).await,
         Arguments::Calibrate(calibrate) => commands::calibrate(&calibrate, &watched()?).await,
         Arguments::Capacity(capacity) => commands::capacity(&capacity),

@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use plaza_client::{chat, graph, new_id};
+use plaza_types::limits::PAGE_MAX;
 use tonic::{Code, Status};
 
 use super::{Group, Plan, state::State};
@@ -26,14 +27,26 @@ use crate::{
     target::Target,
 };
 
-/// Connections for the calls.
-const CONNECTIONS: usize = 8;
-/// Calls under way at once: enough that the server never waits for us.
-const AT_ONCE: usize = 64;
-/// Groups under way at once.
-const GROUPS_AT_ONCE: usize = 16;
-/// People who wait to be hashed at once: fewer than the server lets wait.
-const REGISTRATIONS_AT_ONCE: usize = 32;
+/// How much is under way at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Connections for the calls.
+    connections: usize,
+    /// Calls.
+    calls: usize,
+    /// Groups.
+    groups: usize,
+    /// Registrations.
+    registrations: usize,
+}
+
+impl Pace {
+    /// So many that the server never waits for us, and fewer people who wait to be hashed than the server lets wait.
+    pub const MANY: Self = Self { connections: 8, calls: 64, groups: 16, registrations: 32 };
+    /// One thing after the other, to see what many at once bring.
+    pub const ONE: Self = Self { connections: 1, calls: 1, groups: 1, registrations: 1 };
+}
+
 /// So many done, and the state is written.
 const SAVE_EVERY: Duration = Duration::from_secs(3);
 /// What follows from a call at once comes within this on a busy machine.
@@ -58,10 +71,26 @@ pub struct Ready {
 /// # Errors
 /// A refusal, a target that cannot be reached, or `stop`.
 pub async fn prepare(target: &Target, population: &Population, file: &Path, shown: bool, stop: &AtomicBool) -> anyhow::Result<Ready> {
+    prepare_at(Pace::MANY, target, population, file, shown, stop).await
+}
+
+/// The same at a pace.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn prepare_at(
+    pace: Pace,
+    target: &Target,
+    population: &Population,
+    file: &Path,
+    shown: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<Ready> {
     let plan = Plan::new(population);
+    let resumed = file.exists();
     let state = State::open(file, &target.address, population, plan.friendships.len(), plan.groups.len())?;
-    let api = Api::new(target, CONNECTIONS)?;
-    let mut work = Work { plan, state, api, file: file.to_owned(), saved: Instant::now(), shown, stop };
+    let api = Arc::new(Api::new(target, pace.connections)?);
+    let mut work = Work { pace, plan, state, resumed, api, file: file.to_owned(), saved: Instant::now(), shown, stop };
     let made = work.all().await;
     // Also what was done before a failure is kept.
     work.state.save(file)?;
@@ -71,9 +100,12 @@ pub async fn prepare(target: &Target, population: &Population, file: &Path, show
 }
 
 struct Work<'a> {
+    pace: Pace,
     plan: Plan,
     state: State,
-    api: Api,
+    /// An earlier start may have made what it could not note.
+    resumed: bool,
+    api: Arc<Api>,
     file: std::path::PathBuf,
     saved: Instant,
     shown: bool,
@@ -124,25 +156,20 @@ impl Work<'_> {
         let missing: Vec<usize> = (0..self.state.people.len()).filter(|person| self.state.people[*person].is_none()).collect();
         let bar = self.bar("people", missing.len());
         let count = missing.len();
-        let api = Arc::new(Api::new(&self.target()?, CONNECTIONS)?);
+        let api = Arc::clone(&self.api);
         let handles: Vec<_> = missing.iter().map(|person| (*person, self.state.handle(*person))).collect();
         let mut registering = stream::iter(handles)
             .map(|(person, handle)| {
                 let api = Arc::clone(&api);
                 async move { Identity::register(&api, &handle).await.map(|known| (person, known)) }
             })
-            .buffer_unordered(REGISTRATIONS_AT_ONCE);
+            .buffer_unordered(self.pace.registrations);
         while let Some((person, known)) = registering.try_next().await? {
             self.state.people[person] = Some(known);
             self.done(&bar)?;
         }
         bar.finish();
         Ok(count)
-    }
-
-    fn target(&self) -> anyhow::Result<Target> {
-        // The address was checked when it came in.
-        Target::new(&self.state.target, true)
     }
 
     async fn refresh(&mut self, people: &[Arc<Identity>]) -> anyhow::Result<()> {
@@ -154,7 +181,7 @@ impl Work<'_> {
             bar.inc(1);
             anyhow::Ok(())
         });
-        refreshing.buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        refreshing.buffer_unordered(self.pace.calls).try_collect::<Vec<_>>().await?;
         bar.finish();
         // A token that was exchanged is good once: it is noted before anything else.
         for (person, identity) in people.iter().enumerate() {
@@ -167,7 +194,7 @@ impl Work<'_> {
         let missing: Vec<u32> = self.state.missing.iter().copied().collect();
         let bar = self.bar("friendships", missing.len());
         let count = missing.len();
-        let api = Arc::new(Api::new(&self.target()?, CONNECTIONS)?);
+        let api = Arc::clone(&self.api);
         let pairs: Vec<_> = missing
             .into_iter()
             .map(|number| {
@@ -178,34 +205,49 @@ impl Work<'_> {
         let mut befriending = stream::iter(pairs)
             .map(|(number, asker, accepter)| {
                 let api = Arc::clone(&api);
-                async move { befriend(&api, &asker, &accepter).await.map(|()| number) }
+                async move { befriend(&api, &asker, &accepter).await.map(|friends| (number, friends)) }
             })
-            .buffer_unordered(AT_ONCE);
-        while let Some(number) = befriending.try_next().await? {
-            self.state.missing.remove(&number);
+            .buffer_unordered(self.pace.calls);
+        while let Some((number, friends)) = befriending.try_next().await? {
+            if friends {
+                self.state.missing.remove(&number);
+            }
             self.done(&bar)?;
         }
         bar.finish();
+        if !self.state.missing.is_empty() {
+            bail!(
+                "{} friendships wait: who asks for them has asked all that one may on a day. Start it again after midnight, UTC; it goes on from here",
+                self.state.missing.len()
+            );
+        }
         Ok(count)
     }
 
     async fn group(&mut self, people: &[Arc<Identity>]) -> anyhow::Result<usize> {
+        self.state.renew();
+        self.state.save(&self.file)?;
         let missing: Vec<usize> = (0..self.plan.groups.len()).filter(|number| self.state.groups[*number].is_none()).collect();
         let bar = self.bar("groups", missing.len());
         let count = missing.len();
-        let api = Arc::new(Api::new(&self.target()?, CONNECTIONS)?);
+        let api = Arc::clone(&self.api);
         let groups: Vec<_> =
             missing.into_iter().map(|number| (number, self.plan.groups[number].clone(), self.state.group_request(number))).collect();
+        let (resumed, calls) = (self.resumed, self.pace.calls);
         let mut grouping = stream::iter(groups)
             .map(|(number, group, request_id)| {
                 let api = Arc::clone(&api);
                 async move {
-                    let id = create(&api, people, &group, number, &request_id).await?;
-                    fill(&api, people, &group, &id).await.with_context(|| format!("filling group {number}"))?;
+                    let made = if resumed { find(&api, &people[group.owner as usize], number).await? } else { None };
+                    let id = match made {
+                        Some(id) => id,
+                        None => create(&api, people, &group, number, &request_id).await?,
+                    };
+                    fill(&api, people, &group, &id, calls).await.with_context(|| format!("filling group {number}"))?;
                     anyhow::Ok((number, id))
                 }
             })
-            .buffer_unordered(GROUPS_AT_ONCE);
+            .buffer_unordered(self.pace.groups);
         while let Some((number, id)) = grouping.try_next().await? {
             self.state.groups[number] = Some(id);
             self.done(&bar)?;
@@ -215,8 +257,8 @@ impl Work<'_> {
     }
 }
 
-/// Makes two people friends; they may be already.
-async fn befriend(api: &Api, asker: &Identity, accepter: &Identity) -> anyhow::Result<()> {
+/// Makes two people friends; they may be already. Not if the one who asks has asked as many as one may on a day.
+async fn befriend(api: &Api, asker: &Identity, accepter: &Identity) -> anyhow::Result<bool> {
     for person in [asker, accepter] {
         person.refresh(api).await?;
     }
@@ -224,13 +266,31 @@ async fn befriend(api: &Api, asker: &Identity, accepter: &Identity) -> anyhow::R
     let asked = again(|| {
         let ask =
             graph::SendFriendRequestRequest { user_id: accepter.user_id.clone(), request_id: request_id.clone(), ..Default::default() };
-        async { api.graph().send_friend_request(asker.request(ask)).await }
+        async {
+            match api.graph().send_friend_request(asker.request(ask)).await {
+                // That is an answer, not to be waited for here: it may take until tomorrow.
+                Err(status) if failure(&status) == "QUOTA_EXCEEDED" => Ok(tonic::Response::new(false)),
+                other => other.map(|answer| answer.map(|_| true)),
+            }
+        }
     });
-    match asked.await {
-        Err(status) if failure(&status) == "ALREADY_A_CONTACT" => return Ok(()),
-        other => other.map(drop).context("asking to be friends")?,
+    let asked = match asked.await {
+        Err(status) if failure(&status) == "ALREADY_A_CONTACT" => return Ok(true),
+        other => other.context("asking to be friends")?,
+    };
+    if asked {
+        accept(api, asker, accepter).await.context("accepting a friend request")?;
+        return Ok(true);
     }
-    accept(api, asker, accepter).await.context("accepting a friend request")
+    // Earlier starts may have asked, as often as one may without an answer.
+    let accepted = again(|| {
+        let accept = graph::AcceptFriendRequestRequest { user_id: asker.user_id.clone(), request_id: new_id() };
+        async { api.graph().accept_friend_request(accepter.request(accept)).await }
+    });
+    match accepted.await {
+        Err(status) if status.code() == Code::NotFound => Ok(false),
+        other => other.map(|_| true).context("accepting an earlier friend request"),
+    }
 }
 
 /// Accepts a request that is on its way.
@@ -282,14 +342,39 @@ where
     }
 }
 
+fn title(number: usize) -> String {
+    format!("group {number}")
+}
+
+/// The group of this number, if an earlier start made it.
+async fn find(api: &Api, owner: &Identity, number: usize) -> anyhow::Result<Option<String>> {
+    owner.refresh(api).await?;
+    let title = title(number);
+    let mut page_token = String::new();
+    loop {
+        let page = again(|| {
+            let list = chat::ListConversationsRequest { page_size: PAGE_MAX, page_token: page_token.clone() };
+            async { api.chat().list_conversations(owner.request(list)).await }
+        });
+        let page = page.await.context("looking for a group")?;
+        // A direct conversation has no title.
+        if let Some(found) = page.conversations.into_iter().find(|found| found.title == title) {
+            return Ok(Some(found.conversation_id));
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(None);
+        }
+    }
+}
+
 async fn create(api: &Api, people: &[Arc<Identity>], group: &Group, number: usize, request_id: &str) -> anyhow::Result<String> {
     let owner = &people[group.owner as usize];
     owner.refresh(api).await?;
     let first: Vec<_> =
         group.members.iter().take(plaza_types::limits::GROUP_OPEN - 1).map(|member| people[*member as usize].user_id.clone()).collect();
     let made = settling(|| {
-        let create =
-            chat::CreateGroupRequest { title: format!("group {number}"), user_ids: first.clone(), request_id: request_id.to_owned() };
+        let create = chat::CreateGroupRequest { title: title(number), user_ids: first.clone(), request_id: request_id.to_owned() };
         async { api.chat().create_group(owner.request(create)).await }
     });
     let made = made.await.with_context(|| format!("creating group {number}"))?;
@@ -297,7 +382,7 @@ async fn create(api: &Api, people: &[Arc<Identity>], group: &Group, number: usiz
 }
 
 /// Until everybody is in: adds who is missing, and has those accept who must.
-async fn fill(api: &Api, people: &[Arc<Identity>], group: &Group, id: &str) -> anyhow::Result<()> {
+async fn fill(api: &Api, people: &[Arc<Identity>], group: &Group, id: &str, at_once: usize) -> anyhow::Result<()> {
     let owner = &people[group.owner as usize];
     let later: Vec<u32> = group.members.iter().skip(plaza_types::limits::GROUP_OPEN - 1).copied().collect();
     for members in later.chunks(ADDED_AT_ONCE) {
@@ -320,7 +405,7 @@ async fn fill(api: &Api, people: &[Arc<Identity>], group: &Group, id: &str) -> a
                 accepted.await.map(drop).context("accepting an invitation")
             }
         });
-        stream::iter(accepting).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        stream::iter(accepting).buffer_unordered(at_once).try_collect::<Vec<_>>().await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use plaza_types::ClientId;
+use plaza_types::{ClientId, limits::REQUEST_WINDOW};
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::Population;
@@ -37,7 +37,7 @@ pub struct State {
     pub target: String,
     /// Stands in every handle: two populations never meet.
     pub tag: String,
-    /// When it was begun, microseconds since the epoch.
+    /// When the requests that make groups were, microseconds since the epoch.
     pub begun: u64,
     /// Of which numbers.
     pub population: Population,
@@ -59,7 +59,7 @@ impl State {
             return Ok(Self {
                 target: target.to_owned(),
                 tag: format!("{:08x}", rand::random::<u32>()),
-                begun: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros())?,
+                begun: now(),
                 population: population.clone(),
                 people: vec![None; population.people],
                 missing: (0..u32::try_from(friendships)?).collect(),
@@ -95,7 +95,15 @@ impl State {
         format!("l{}_{person:06}", self.tag)
     }
 
-    /// The request that makes a group: the same at every start, so that a group whose making was not noted is not made again.
+    /// Requests of now on, where those until now are so old that the server will soon take them no more. Groups that they made and that were not
+    /// noted must be looked for.
+    pub fn renew(&mut self) {
+        if self.begun + REQUEST_WINDOW / 2 < now() {
+            self.begun = now();
+        }
+    }
+
+    /// The request that makes a group: the same at every start of a day, so that a group whose making was not noted is not made again.
     #[must_use]
     pub fn group_request(&self, number: usize) -> String {
         let known = xxhash_rust::xxh3::xxh3_128(format!("{} {number}", self.tag).as_bytes()).to_be_bytes();
@@ -103,4 +111,9 @@ impl State {
         random.copy_from_slice(&known[..10]);
         ClientId::new(self.begun, random).to_string()
     }
+}
+
+/// Microseconds since the epoch.
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }

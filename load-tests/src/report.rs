@@ -281,7 +281,7 @@ impl Report {
             steps: Vec::new(),
             stopped: outcome.stopped,
             problems: outcome.trouble.iter().cloned().collect(),
-            doubts: Vec::new(),
+            doubts: outcome.other_people.iter().cloned().collect(),
         };
         report.judge();
         report
@@ -466,6 +466,7 @@ pub(crate) mod tests {
             lasted: 10.0,
             stopped: false,
             trouble: None,
+            other_people: None,
             totals: Totals { started: 1_000, ..Totals::default() },
             intervals: Vec::new(),
             processes: Processes::new(&[]).expect("proc"),

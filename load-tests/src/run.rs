@@ -109,6 +109,8 @@ pub struct Outcome {
     pub stopped: bool,
     /// What went wrong after the phases.
     pub trouble: Option<String>,
+    /// In what the people are not those that the scenario asks for.
+    pub other_people: Option<String>,
     /// All latencies.
     pub totals: Totals,
     /// The run second by second.
@@ -185,7 +187,7 @@ pub async fn drive(
 ) -> anyhow::Result<Outcome> {
     let api = Api::new(&options.target, options.call_connections)?;
     let bases = stop.unless(bases(&api, &ready.people, &ready.plan, &ready.groups)).await.context("stopped before the run began")??;
-    let prepared = ready.took;
+    let (prepared, other_people) = (ready.took, ready.plan.doubt());
     let people = [ready.people.len(), ready.plan.friendships.len(), ready.groups.len()];
     let world = Arc::new(world(options, ready, &bases, api)?);
     let holders = TaskTracker::new();
@@ -228,6 +230,7 @@ pub async fn drive(
         lasted,
         stopped,
         trouble,
+        other_people,
         totals,
         intervals,
         processes,

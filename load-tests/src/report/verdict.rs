@@ -132,6 +132,8 @@ mod tests {
     fn a_check_that_came_to_no_end_is_a_problem_and_one_that_was_stopped_a_doubt() {
         let (failed, why) = verdict(0.0, |outcome| outcome.trouble = Some("nobody answers".into()));
         assert_eq!((failed, &*why), ("failed", "nobody answers"));
+        let (verdict_of_others, why) = verdict(0.0, |outcome| outcome.other_people = Some("fewer friends".into()));
+        assert!(verdict_of_others == "not valid" && why.contains("fewer friends"), "{why}");
         let (stopped, why) = verdict(0.0, |outcome| outcome.stopped = true);
         assert!(stopped == "not valid" && why.contains("not everything was checked"), "{why}");
     }

@@ -392,7 +392,7 @@ mod tests {
                 shown(history, 1, "d1").read = 2;
             },
         );
-        planted("a read position 40 of d1", &["> 40 read d1 to 40", "12 d1 12"], OTHERS, |history| {
+        planted("shows read position 40 of d1", &["> 40 read d1 to 40", "39 read d2 to 3"], &["g1m"], |history| {
             history.finals[1].inbox.push(Entry { cursor: 40, what: What::Read { conversation: "d1".into(), sequence: 40 } });
         });
         let what = "user 1: d1 had 4 unread before the run, nothing was read, and has 2 now".to_owned();

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use plaza_client::{Account, Endpoint, Error, graph, moments, moments::audience::Kind as Audience, new_id};
+use plaza_types::limits::POSTS_PER_DAY;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 use tonic::Code;
@@ -82,7 +83,7 @@ impl Circle {
     async fn step(&mut self, rng: &mut StdRng) -> anyhow::Result<()> {
         let friend_id = self.friend.user_id().to_owned();
         match rng.random_range(0..10) {
-            0..4 => {
+            0..4 if self.posts.len() < POSTS_PER_DAY => {
                 let people = moments::People { user_ids: vec![friend_id], tags: Vec::new() };
                 let (kind, for_friend) = match rng.random_range(0..4) {
                     0 => (Audience::Private(moments::OnlyMe {}), false),

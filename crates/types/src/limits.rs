@@ -39,6 +39,10 @@ pub const REQUESTS_UNANSWERED: u32 = 3;
 /// How long a friend request waits for an answer.
 pub const REQUEST_EXPIRY: u64 = 10 * DAY;
 
+/// Posts of one author within a day (UTC), those deleted meanwhile included: their places in lists stay. So a day of somebody with [`CONTACTS`]
+/// friends has 500,000 references of some 60 bytes at most, 30 MB, and a partition of the store may have 100 MB.
+pub const POSTS_PER_DAY: usize = 50;
+
 /// Members of a group, the invited included, unless configured otherwise.
 pub const GROUP_MEMBERS: usize = 500;
 /// Members a group has at least when it is made.

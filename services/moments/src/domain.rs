@@ -10,7 +10,14 @@ pub mod rules;
 pub mod timeline;
 pub mod visibility;
 
+use std::ops::RangeInclusive;
+
 use plaza_types::limits::DAY;
+
+/// The rules that commands are to be decided by: 1 knew no limit of posts a day.
+pub const RULES: RangeInclusive<u32> = 1..=2;
+/// From these on an author's posts of a day have a limit.
+const LIMITED: u32 = 2;
 
 /// Posts of an author that somebody new in the list is given, the newest ones.
 pub const RECENT: usize = 2_000;

@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// The rules that new commands are decided by.
-const RULES: u32 = 1;
+const RULES: u32 = *domain::RULES.end();
 /// Events are followed from this long before the start: longer than a row can come after its event. Microseconds.
 const FOLLOWED: u64 = 60 * plaza_types::limits::SECOND;
 

@@ -1,5 +1,7 @@
 //! The state machine of the topic `graph`: keyed by user, each record decided for the one user whose edges it is about.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use plaza_event_log::Topic;
 use plaza_processor::{Effects, Envelope, Input, Key, Machine, StateRow};
@@ -28,6 +30,8 @@ impl Machine for Graph {
 
     const NAME: &'static str = "graph";
     const TOPIC: Topic = GRAPH;
+    /// What is spread has the number of the rules that its post was decided by. Nothing here differs between them.
+    const RULES: RangeInclusive<u32> = 1..=2;
 
     /// A device that is told of a contact reads it. Copies of edges must be known to be old before a row says so.
     fn after_rows(&self, topic: Topic) -> bool {

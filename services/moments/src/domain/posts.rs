@@ -1,6 +1,8 @@
 //! The state machine of the topic `moments`, keyed by author. Two kinds of key share a partition: the author, who makes posts and remembers
 //! the newest ones, and the author with one post, which keeps its likes and comments.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use plaza_event_log::Topic;
 use plaza_processor::{Effects, Envelope, Input, Key, Machine, StateRow};
@@ -29,10 +31,21 @@ pub enum State {
     /// Nothing yet.
     #[default]
     New,
-    /// Of an author: the newest posts, the oldest of them first.
-    Author(Vec<Recent>),
+    /// Of an author.
+    Author(OfAuthor),
     /// Of a post.
     Post(Box<OfPost>),
+}
+
+/// What decides about an author's posts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfAuthor {
+    /// The newest posts, the oldest of them first.
+    pub recent: Vec<Recent>,
+    /// The day (UTC, counted from the epoch) that `made` is about.
+    pub day: u64,
+    /// Posts made on that day, those deleted since included.
+    pub made: u32,
 }
 
 /// A post that the author remembers.
@@ -127,6 +140,12 @@ struct Hot {
     /// 0: nothing, 1: of an author, 2: of a post, 3: of a deleted post.
     #[prost(uint32, tag = "1")]
     which: u32,
+    /// Of an author: the day of the newest post.
+    #[prost(uint64, tag = "2")]
+    day: u64,
+    /// Of an author: posts made on that day.
+    #[prost(uint32, tag = "3")]
+    made: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -155,6 +174,7 @@ impl Machine for Posts {
 
     const NAME: &'static str = "moments";
     const TOPIC: Topic = MOMENTS;
+    const RULES: RangeInclusive<u32> = super::RULES;
 
     /// A reference in a timeline leads to a post that can be read.
     fn after_rows(&self, _: Topic) -> bool {
@@ -190,29 +210,33 @@ impl Machine for Posts {
             AtPost { id, now: input.time, post, effects }.apply(&input);
         } else if let Some(author) = UserId::from_slice(&key.0) {
             if !matches!(state, State::Author(_)) {
-                *state = State::Author(Vec::new());
+                *state = State::Author(OfAuthor::default());
             }
-            let State::Author(recent) = state else { return };
-            AtAuthor { author, now: input.time, recent, effects }.apply(&input);
+            let State::Author(posts) = state else { return };
+            AtAuthor { author, now: input.time, posts, effects }.apply(&input);
         }
     }
 
     fn encode(&self, state: &State, cold: bool) -> (Bytes, Option<Bytes>) {
-        let (which, rest) = match state {
-            State::New => (0, None),
-            State::Author(recent) => (1, cold.then(|| ColdAuthor { recent: recent.clone() }.encode_to_vec())),
+        let (hot, rest) = match state {
+            State::New => (Hot::default(), None),
+            State::Author(OfAuthor { recent, day, made }) => {
+                let rest = cold.then(|| ColdAuthor { recent: recent.clone() }.encode_to_vec());
+                (Hot { which: 1, day: *day, made: *made }, rest)
+            }
             State::Post(post) => {
                 let Engagement { likes, comments } = &post.engagement;
                 let rest = cold.then(|| ColdPost { likes: likes.clone(), comments: comments.clone() }.encode_to_vec());
-                (2 + u32::from(post.deleted), rest)
+                (Hot { which: 2 + u32::from(post.deleted), ..Hot::default() }, rest)
             }
         };
-        (Hot { which }.encode_to_vec().into(), rest.map(Bytes::from))
+        (hot.encode_to_vec().into(), rest.map(Bytes::from))
     }
 
     fn decode(&self, row: &StateRow) -> Result<State, DecodeError> {
-        Ok(match Hot::decode(row.hot.clone())?.which {
-            1 => State::Author(ColdAuthor::decode(row.cold.clone())?.recent),
+        let Hot { which, day, made } = Hot::decode(row.hot.clone())?;
+        Ok(match which {
+            1 => State::Author(OfAuthor { recent: ColdAuthor::decode(row.cold.clone())?.recent, day, made }),
             which @ (2 | 3) => {
                 let ColdPost { likes, comments } = ColdPost::decode(row.cold.clone())?;
                 State::Post(Box::new(OfPost { deleted: which == 3, engagement: Engagement { likes, comments } }))

@@ -2,18 +2,21 @@
 //! here has; what is decided here follows from the record and the post alone.
 
 use bytes::Bytes;
-use plaza_processor::{Effects, Input, Outcome, ReplyWhen};
+use plaza_processor::{Effects, Input, Outcome, ReplyWhen, outcome};
 use plaza_proto::moments::v1 as api;
 use plaza_topics::moments::{Act, Audience, AudienceKind, Comment as Commenting, Create, Kind as Command, Payload};
-use plaza_types::{ClientId, Reason, UserId};
+use plaza_types::{
+    ClientId, Reason, UserId,
+    limits::{DAY, POSTS_PER_DAY},
+};
 use prost::Message as _;
 
 use super::{
-    COMMENTS, LIKES, PARTICIPANTS, RECENT, emit,
+    COMMENTS, LIKES, LIMITED, PARTICIPANTS, RECENT, emit,
     engagement::{CHUNK, Comment, Like, chunk},
     notice::{Kind, Notice},
     post::{Post, PostId},
-    posts::{OfPost, Posts, Recent, Row},
+    posts::{OfAuthor, OfPost, Posts, Recent, Row},
 };
 
 /// An author, while one record is applied.
@@ -21,7 +24,7 @@ pub(super) struct AtAuthor<'a> {
     pub(super) author: UserId,
     /// The record's write time, microseconds.
     pub(super) now: u64,
-    pub(super) recent: &'a mut Vec<Recent>,
+    pub(super) posts: &'a mut OfAuthor,
     pub(super) effects: &'a mut Effects<Posts>,
 }
 
@@ -30,18 +33,19 @@ impl AtAuthor<'_> {
         match &input.payload.kind {
             Some(Command::Create(create)) => {
                 if let Some(request) = ClientId::from_slice(&input.envelope.request) {
-                    self.create(PostId { author: self.author, request }, create);
+                    let is_limited = input.envelope.rules >= LIMITED;
+                    self.create(PostId { author: self.author, request }, create, is_limited);
                 }
             }
             Some(Command::Delete(delete)) => {
-                let before = self.recent.len();
-                self.recent.retain(|recent| recent.request().as_bytes()[..] != delete.post[..]);
-                if self.recent.len() != before {
+                let before = self.posts.recent.len();
+                self.posts.recent.retain(|recent| recent.request().as_bytes()[..] != delete.post[..]);
+                if self.posts.recent.len() != before {
                     self.effects.touch_cold();
                 }
             }
             Some(Command::Backfill(backfill)) => {
-                for emission in emit::backfilled(self.author, &backfill.viewer, self.recent) {
+                for emission in emit::backfilled(self.author, &backfill.viewer, &self.posts.recent) {
                     self.effects.emit(emission);
                 }
             }
@@ -49,11 +53,18 @@ impl AtAuthor<'_> {
         }
     }
 
-    fn create(&mut self, id: PostId, create: &Create) {
+    fn create(&mut self, id: PostId, create: &Create, is_limited: bool) {
+        let OfAuthor { recent, day, made } = &mut *self.posts;
+        let today = self.now / DAY;
+        let made_today = if *day == today { *made } else { 0 };
+        if is_limited && made_today as usize >= POSTS_PER_DAY {
+            return self.refuse_today();
+        }
+        (*day, *made) = (today, made_today.saturating_add(1));
         self.effects.touch_cold();
-        self.recent.push(Recent::new(self.now, id.request));
-        let surplus = self.recent.len().saturating_sub(RECENT);
-        self.recent.drain(..surplus);
+        recent.push(Recent::new(self.now, id.request));
+        let surplus = recent.len().saturating_sub(RECENT);
+        recent.drain(..surplus);
         let post = Post {
             created: self.now,
             content: create.content.clone(),
@@ -80,6 +91,15 @@ impl AtAuthor<'_> {
             }
         }
         self.effects.reply(Outcome::accepted(answer.encode_to_vec()), ReplyWhen::Written);
+    }
+
+    /// No more until the next day begins.
+    fn refuse_today(&mut self) {
+        let mut outcome = Outcome::refused(Reason::QuotaExceeded, "posts", "too many posts today");
+        if let Some(outcome::Kind::Refused(refusal)) = &mut outcome.kind {
+            refusal.retry_after = DAY - self.now % DAY;
+        }
+        self.effects.reply(outcome, ReplyWhen::Decided);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The state machine of the topic `timeline`, keyed by viewer: puts references to posts into timelines, and passes over viewers who have not
 //! looked for long. References are candidates: they are never taken out, and what a viewer may see is decided when the viewer looks.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use plaza_event_log::Topic;
 use plaza_processor::{Effects, Envelope, Input, Key, Machine, Outcome, ReplyWhen, StateRow};
@@ -81,6 +83,7 @@ impl Machine for Timelines {
 
     const NAME: &'static str = "timeline";
     const TOPIC: Topic = TIMELINE;
+    const RULES: RangeInclusive<u32> = super::RULES;
 
     fn keys(&self, record_key: &Bytes, envelope: &Envelope, payload: &Payload) -> SmallVec<[Key; 4]> {
         // Keys are copies, because they outlive their record.

@@ -1,7 +1,11 @@
 //! Making, reading and deleting posts, and what a post must look like.
 
+use std::time::Duration;
+
 use plaza_proto::moments::v1::{self as api, audience::Kind as Audience};
+use plaza_types::limits::{DAY, POSTS_PER_DAY};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::world::{World, fields, people, refusal, why, words};
 
@@ -48,6 +52,33 @@ async fn the_same_request_is_the_same_post_and_another_content_is_refused() {
     assert_eq!(ada.reads().await, ["once"]);
     let theirs = api::CreatePostRequest { audience: None, ..request };
     assert_ne!(bob.create(theirs).await.expect("another's request").post_id, first.post_id);
+}
+
+#[tokio::test]
+async fn so_many_posts_a_day_are_made_and_the_next_is_refused_until_tomorrow() {
+    let world = World::new().await;
+    let [ada, bob, _] = world.people().await;
+    let first = world.posting("first");
+    let made = ada.create(first.clone()).await.expect("posted");
+    for _ in 1..POSTS_PER_DAY {
+        world.post(&ada, "more").await;
+    }
+    let surplus = world.posting("surplus");
+    let refused = ada.create(surplus.clone()).await.expect_err("one more");
+    let details = refused.get_error_details();
+    let quota = details.quota_failure().expect("a quota");
+    assert_eq!((refused.code(), quota.violations[0].subject.as_str()), (Code::ResourceExhausted, "posts"));
+    let left = DAY - world.clock.now_micros() % DAY;
+    assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), Some(Duration::from_micros(left)));
+    let full = || refusal(Code::ResourceExhausted, "QUOTA_EXCEEDED");
+    ada.delete(&made, String::new()).await.expect("deleted");
+    assert_eq!(why(ada.create(world.posting("for the deleted one")).await), full());
+    assert_eq!(ada.create(first).await.expect("the same").post_id, made.post_id, "what was answered is answered again");
+    assert_eq!(ada.reads().await.len(), POSTS_PER_DAY - 1);
+    world.post(&bob, "another's").await;
+    world.wait(left);
+    assert_eq!(why(ada.create(surplus).await), full(), "what was refused is refused again");
+    world.post(&ada, "tomorrow").await;
 }
 
 #[tokio::test]

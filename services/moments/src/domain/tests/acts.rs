@@ -15,7 +15,7 @@ use crate::domain::{
     engagement::{self, CHUNK, Engagement, Like},
     notice,
     post::{CommentId, PostId},
-    posts::{OfPost, Posts, Row, State},
+    posts::{OfAuthor, OfPost, Posts, Row, State},
 };
 
 const AUTHOR: u8 = 1;
@@ -237,6 +237,6 @@ fn an_author_remembers_the_newest_posts() {
         let input = Input { envelope: &envelope, payload: &payload, position: Position::default(), time: number + 1 };
         Posts.apply(input, 0, &keys[0], &mut state, &mut Effects::default());
     }
-    let State::Author(recent) = state else { panic!("an author") };
+    let State::Author(OfAuthor { recent, .. }) = state else { panic!("an author") };
     assert_eq!((recent.len(), recent[0].created, recent[RECENT - 1].created), (RECENT, 6, RECENT as u64 + 5));
 }

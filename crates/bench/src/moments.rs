@@ -73,30 +73,42 @@ impl Person {
 
 /// The people of these measurements.
 pub(crate) struct World {
-    viewer: Person,
+    /// With all friends each.
+    hubs: Vec<Person>,
+    /// All friends, through one connection.
+    friends: Vec<Person>,
     circle: Vec<Person>,
     /// Some of the followers, by whom the end of a fan-out is seen.
     watchers: Vec<Person>,
 }
 
 impl World {
-    /// Makes one with 862 friends, of whom a circle are friends of each other.
-    pub(crate) async fn new(target: &Target) -> anyhow::Result<Self> {
-        let hub = register(target, "hub", 1).await?.pop().context("a hub")?;
+    /// Makes so many with the same 862 friends, of whom a circle are friends of each other.
+    pub(crate) async fn new(target: &Target, hubs: usize) -> anyhow::Result<Self> {
+        let hubs = register(target, "hub", hubs).await?;
         let friends = register(target, "friend", FRIENDS).await?;
-        befriend_all(&hub, &friends).await?;
+        for hub in &hubs {
+            befriend_all(hub, &friends).await?;
+        }
         befriend_each_other(&friends[..CIRCLE]).await?;
         let person = async |account: &Account| anyhow::Ok(Person { caller: target.caller(account, "").await? });
-        let mut world = Self { viewer: person(&hub).await?, circle: Vec::new(), watchers: Vec::new() };
+        let mut world = Self { hubs: Vec::new(), friends: Vec::new(), circle: Vec::new(), watchers: Vec::new() };
+        for hub in &hubs {
+            world.hubs.push(person(hub).await?);
+        }
         for friend in &friends[..CIRCLE] {
             world.circle.push(person(friend).await?);
         }
         for friend in friends[CIRCLE..].iter().step_by(50) {
             world.watchers.push(person(friend).await?);
         }
-        // Who never looks is idle one day, and is passed over.
+        let channel = target.channel()?;
         for friend in &friends {
-            person(friend).await?.page(1).await?;
+            let mut friend = person(friend).await?;
+            friend.caller.channel = channel.clone();
+            // Who never looks is idle one day, and is passed over.
+            friend.page(1).await?;
+            world.friends.push(friend);
         }
         Ok(world)
     }
@@ -118,17 +130,18 @@ impl World {
 pub(crate) async fn fan_out(server: &Path, report: &mut Report) -> anyhow::Result<()> {
     let (floor, ours) = (Target::floor().await?, Target::plaza_without_rates(server).await?);
     let caller = floor.floor_caller("a", "b")?;
-    let world = World::new(&ours).await?;
+    let world = World::new(&ours, ROUNDS).await?;
     let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
+    // An author may make so many posts a day as one round has.
+    for author in &world.hubs {
         let floor = rows(floor.pid(), &caller, FRIENDS, POSTS_A_ROUND).await?;
         let before = cpu_seconds(ours.pid())?;
-        stream::iter(0..POSTS_A_ROUND).map(|_| world.viewer.post()).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        stream::iter(0..POSTS_A_ROUND).map(|_| author.post()).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
         // Read only at the end: reading is not what is measured.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let cpu = cpu_seconds(ours.pid())? - before;
         // Those made at once may have come in any order; one more is the newest.
-        let last = world.viewer.post().await?;
+        let last = author.post().await?;
         world.arrived(&last).await?;
         rounds.push((floor, cpu * 1e6 / (POSTS_A_ROUND * FRIENDS) as f64));
     }
@@ -153,16 +166,18 @@ pub(crate) async fn rows(pid: u32, caller: &Caller, rows: usize, batches: usize)
 pub(crate) async fn timeline(server: &Path, report: &mut Report) -> anyhow::Result<()> {
     let (floor, ours) = (Target::floor().await?, Target::plaza_without_rates(server).await?);
     let floor = Person { caller: floor.floor_caller("a", "b")? };
-    let world = World::new(&ours).await?;
+    let world = World::new(&ours, 1).await?;
+    let viewer = &world.hubs[0];
     let mut behind = 0;
     for more in [100, 1_000, 10_000] {
-        let authors = world.circle.iter().cycle().take(more - behind).map(Person::post);
+        // By everybody: 862 friends make 10,000 posts and none of them more than a day allows.
+        let authors = world.friends.iter().cycle().take(more - behind).map(Person::post);
         stream::iter(authors).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
         behind = more;
         newest_page(&world).await?;
         let mut rounds = Vec::new();
         for _ in 0..PAGE_ROUNDS {
-            rounds.push((pages(&floor).await?, pages(&world.viewer).await?));
+            rounds.push((pages(&floor).await?, pages(viewer).await?));
         }
         report.ratio(&format!("timeline page of 20, {more} posts, p50"), "ms", &rounds, 3.0, 1.6);
     }
@@ -184,7 +199,7 @@ async fn newest_page(world: &World) -> anyhow::Result<()> {
         }
     }
     wait_for("the page is there", LATEST, || async {
-        let page = world.viewer.page(POSTS).await.map_err(|error| error.to_string())?;
+        let page = world.hubs[0].page(POSTS).await.map_err(|error| error.to_string())?;
         let whole = |post: &moments::Post| post.likes.len() == LIKES && post.comments.len() == COMMENTS;
         if page.len() == POSTS && page.iter().all(whole) && page[0].post_id == newest { Ok(()) } else { Err("not yet".to_owned()) }
     })

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use plaza_processor::{IdKey, Key, Machine, Position as LogPosition, Remembered, Timed};
 use plaza_topics::moments::{Audience, AudienceKind};
-use plaza_types::{ClientId, UserId};
+use plaza_types::{ClientId, UserId, limits::DAY};
 
 use super::{Place, Position, Store};
 use crate::domain::{
@@ -17,7 +17,7 @@ use crate::domain::{
 /// Expands every case as a test of its own, the same for every store, on one made by `$open`, which gives `None` where it cannot be had.
 macro_rules! cases {
     ($open:ident) => {
-        $crate::store::conformance::cases!($open: nothing_is_there_at_first, the_later_write_wins, everything_of_a_post_comes_back, lists_are_newest_first_and_go_on, viewers, ids_and_rows_together, lists_go_on_over_years, a_chunk_behind_a_missing_one_is_not_read, what_names_is_seen_after_what_it_names);
+        $crate::store::conformance::cases!($open: nothing_is_there_at_first, the_later_write_wins, everything_of_a_post_comes_back, lists_are_newest_first_and_go_on, viewers, ids_and_rows_together, lists_go_on_over_years, lists_go_on_over_many_days_of_little, a_chunk_behind_a_missing_one_is_not_read, what_names_is_seen_after_what_it_names);
     };
     ($open:ident: $($case:ident),*) => { $(
         #[tokio::test]
@@ -147,11 +147,22 @@ pub(super) async fn ids_and_rows_together(store: &dyn Store) {
 }
 
 pub(super) async fn lists_go_on_over_years(store: &dyn Store) {
-    const DAY: u64 = 86_400_000_000;
-    let begin = 1_700_000_000_000_000;
     // Much on one day, then once a fortnight, then nothing for years.
     let days = (0..30).map(|_| 4_000).chain((0..40).map(|number| 3_000 - number * 14)).chain([9, 1, 0]);
-    let places: Vec<(u64, u8)> = days.zip(0..).map(|(day, number)| (begin + day * DAY + u64::from(99 - number), number)).collect();
+    lists_go_on_over(store, days).await;
+}
+
+pub(super) async fn lists_go_on_over_many_days_of_little(store: &dyn Store) {
+    // Once or twice a day, then nothing for some days, again and again; and in between a day with more.
+    let little = (0..100).rev().map(|number| 100 + number / 2 + number / 5 * 3);
+    lists_go_on_over(store, little.chain((0..25).map(|_| 50)).chain((0..50).rev())).await;
+}
+
+/// One of each list on each of these days, the newest first.
+async fn lists_go_on_over(store: &dyn Store, days: impl Iterator<Item = u64>) {
+    let begin = 1_700_000_000_000_000;
+    let places: Vec<(u64, u8)> =
+        days.zip(0..=u8::MAX).map(|(day, number)| (begin + day * DAY + u64::from(u8::MAX - number), number)).collect();
     for (created, number) in &places {
         let notice = Notice { time: *created, post: id(3, *number), kind: Kind::Reply, actor: user(5), number: 12 };
         put(store, 1, [Row::Own { id: id(1, *number), created: *created }, Row::Notice { recipient: user(1), notice }]).await;

@@ -1,6 +1,8 @@
 //! The store on ScyllaDB or Cassandra; its tables are in `scylla/0002_rows.cql`. Nothing is written at once here but the columns of one row, so
 //! the rows of a write go in three turns (`write.rs`), each when the one before is acknowledged: whoever sees a row finds what it names.
 
+#[cfg(test)]
+mod bounds;
 mod lists;
 mod write;
 

@@ -3,7 +3,10 @@
 
 use plaza_processor::StoreError;
 use plaza_scylla_kit::{Bound, Error, Keyspace, Read, Session, Write, concurrently};
-use plaza_types::{UserId, limits::DAY};
+use plaza_types::{
+    UserId,
+    limits::{DAY, SECOND},
+};
 use quick_cache::sync::Cache;
 
 use super::signed;
@@ -14,8 +17,8 @@ use crate::{
 
 /// Partitions that are known to be written down as being there.
 const KNOWN: usize = 200_000;
-/// Partitions looked up at a time. More than a page needs unless little happened on many days.
-const AHEAD: i32 = 16;
+/// Partitions looked up at a time, and read at once at most.
+const AHEAD: i32 = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum List {
@@ -56,17 +59,20 @@ impl List {
         }
     }
 
-    /// Microseconds in a partition: such that the busiest owner has some 50,000 rows in it. Never to be changed.
-    fn width(self) -> i64 {
+    /// Microseconds in a partition. Never to be changed: rows would be looked for where they are not. Posts are limited by the day. Nothing
+    /// limits notices but what people can do in the time, so theirs is short.
+    pub(super) fn width(self) -> i64 {
         signed(match self {
             Self::Own => 364 * DAY,
-            Self::Timeline => 7 * DAY,
-            Self::Notices => 2 * DAY,
+            Self::Timeline => DAY,
+            Self::Notices => 3_600 * SECOND,
         })
     }
 
+    /// Partitions begin with a day or an hour (UTC), and grow from the newest to the oldest.
     fn bucket(self, owner: UserId, time: u64) -> Bucket {
-        Bucket { list: self, owner, number: age(time) / self.width() }
+        let width = self.width();
+        Bucket { list: self, owner, number: i64::MAX / width - signed(time) / width }
     }
 }
 
@@ -121,7 +127,8 @@ impl Lists {
         rows.into_iter().map(|(place, notice)| Ok((place, notice.ok_or_else(|| malformed("a notice"))?))).collect()
     }
 
-    /// Partition by partition, and the more of them at a time the more were not enough.
+    /// Partition by partition: the newest, then as many at once as have the rest if they are like those before. So a page of posts that were
+    /// made on many days takes hardly more turns than one of a single day.
     async fn rows(
         &self,
         session: &Session,
@@ -130,7 +137,7 @@ impl Lists {
         from: Position,
         limit: usize,
     ) -> Result<Vec<(Place, Option<Vec<u8>>)>, StoreError> {
-        let (mut found, mut next, mut at_once) = (Vec::new(), list.bucket(owner, from.time).number, 1);
+        let (mut found, mut next, mut read) = (Vec::new(), list.bucket(owner, from.time).number, 0);
         while found.len() < limit {
             let values = (owner.as_bytes(), list.number(), next, AHEAD);
             let buckets: Vec<(i64,)> = session.rows(&self.buckets, values).await?;
@@ -138,13 +145,13 @@ impl Lists {
             next = last + 1;
             let mut rest = &buckets[..];
             while !rest.is_empty() && found.len() < limit {
-                let (now, later) = rest.split_at(rest.len().min(at_once));
+                let (now, later) = rest.split_at(rest.len().min(at_once(limit, found.len(), read)));
                 let wanted = i32::try_from(limit - found.len()).unwrap_or(i32::MAX);
                 let reads = now.iter().copied().map(|(bucket,)| self.partition(session, list, owner, bucket, from, wanted));
                 for row in concurrently(reads).await?.into_iter().flatten() {
                     found.push(listed(row)?);
                 }
-                (rest, at_once) = (later, at_once * 2);
+                (rest, read) = (later, read + now.len());
             }
             if buckets.len() < AHEAD as usize {
                 break;
@@ -201,6 +208,13 @@ impl Lists {
     }
 }
 
+/// Partitions to read next, when so many rows were found in so many partitions. Where nothing was found, the position may have been at the end
+/// of a partition and the next one full.
+fn at_once(limit: usize, found: usize, read: usize) -> usize {
+    let by_density = (limit.saturating_sub(found) * read).checked_div(found).map(|partitions| partitions + 1);
+    by_density.unwrap_or(read * 2).max(1)
+}
+
 /// Grows from the newest to the oldest.
 fn age(time: u64) -> i64 {
     i64::MAX - signed(time)
@@ -209,4 +223,40 @@ fn age(time: u64) -> i64 {
 fn listed((age, post, notice): Row) -> Result<(Place, Option<Vec<u8>>), StoreError> {
     let created = u64::try_from(i64::MAX - age).map_err(malformed)?;
     Ok((Place { created, post: PostId::from_slice(&post).ok_or_else(|| malformed("a post's id"))? }, notice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns and partitions that a page takes where each partition has so many rows.
+    fn turns(limit: usize, rows: impl Fn(usize) -> usize) -> (usize, usize) {
+        let (mut turns, mut found, mut read) = (0, 0, 0);
+        while found < limit {
+            let now = at_once(limit, found, read).min(AHEAD as usize);
+            found += (read..read + now).map(|partition| rows(partition).min(limit)).sum::<usize>();
+            (turns, read) = (turns + 1, read + now);
+        }
+        (turns, read)
+    }
+
+    #[test]
+    fn a_page_of_many_days_takes_few_turns_and_one_of_a_day_reads_no_other() {
+        assert_eq!(turns(21, |_| 21), (1, 1));
+        assert_eq!(turns(21, |_| 1), (2, 22), "one post a day");
+        assert_eq!(turns(51, |_| 3), (2, 18));
+        assert_eq!(turns(51, |_| 1), (3, 52));
+        assert_eq!(turns(21, |partition| if partition == 0 { 0 } else { 21 }), (2, 3), "the position is at the end of a day");
+    }
+
+    #[test]
+    fn a_partition_of_a_list_has_a_day_or_an_hour_of_the_clock() {
+        let number = |list: List, time: u64| list.bucket(UserId::from_bytes([1; 16]), time).number;
+        for (list, width) in [(List::Own, 364 * DAY), (List::Timeline, DAY), (List::Notices, 3_600 * SECOND)] {
+            let begin = 1_700_000_000_000_000 / width * width;
+            assert_eq!(number(list, begin), number(list, begin + width - 1), "{list:?}");
+            assert_eq!(number(list, begin), number(list, begin - 1) - 1, "{list:?}");
+            assert_eq!(number(list, u64::MAX), 0, "before all others");
+        }
+    }
 }

@@ -5,15 +5,19 @@ use crate::{operation::Measure, run::process::Processes, scenario::Kind};
 
 /// More of the starts than this later than a second, and the run is not valid.
 const LATE_MOST: f64 = 0.05;
+/// A daily quota is a rule of the product: people that many runs of a day use come to its end.
+const QUOTA: &str = "QUOTA_EXCEEDED";
 /// More of the cores that the generator may use than this, and the run is not valid.
 const CPU_MOST: f64 = 0.7;
 
 impl Report {
-    /// How much failed or came to no end, and of how much: operations, and streams that were to be held. A stream that fails often is one.
+    /// How much failed or came to no end, and of how much: operations, and streams that were to be held. A stream that fails often is one. What
+    /// was refused by a daily quota did not fail.
     #[must_use]
     pub fn failed(&self) -> (u64, u64) {
         let (started, streams) = (self.generator.started, self.streams as u64);
-        let of = |reconnects: bool| self.failures.iter().filter(move |failure| (failure.measure == Measure::Reconnect) == reconnects);
+        let failures = || self.failures.iter().filter(|failure| failure.reason != QUOTA);
+        let of = |reconnects: bool| failures().filter(move |failure| (failure.measure == Measure::Reconnect) == reconnects);
         let (operations, lost) = (of(false).map(|failure| failure.count).sum::<u64>(), of(true).map(|failure| failure.count).sum::<u64>());
         let missing = (self.generator.unanswered + self.generator.undelivered) as u64;
         ((operations + missing).min(started) + lost.min(streams), started + streams)
@@ -124,6 +128,8 @@ mod tests {
         // Two streams that come back again and again are two that failed.
         let lost = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((Measure::Reconnect, "X".into()), 500)).1;
         assert!(lost.contains("2 of 1002 operations and streams failed"), "{lost}");
+        let quota = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((Measure::Post, QUOTA.into()), 500));
+        assert_eq!(quota.0, "good", "{}", quota.1);
         // What a stop cut off did not fail.
         assert_eq!(verdict(0.001, |outcome| (outcome.stopped, outcome.unanswered) = (true, 100)).0, "not valid");
     }

@@ -77,10 +77,12 @@ async fn who_does_not_read_can_still_send() {
         stream.say(sent(&message, 1)).await;
     });
     assert_eq!(answered.expect("in time").expect("sent").sequence, 1);
+    let (all_said, said) = tokio::sync::oneshot::channel();
     let talking = async {
         for cursor in 1..=ENTRIES {
             stream.entry(cursor).await;
         }
+        all_said.send(()).expect("waited for");
         let mut taken = 0;
         while taken < 600 {
             if let Some(Frame::MarkRead(_)) = stream.next().await {
@@ -90,7 +92,7 @@ async fn who_does_not_read_can_still_send() {
     };
     // More than either direction holds back.
     let marking = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        said.await.expect("all is said");
         for sequence in 1..=600 {
             timeout(SOON, sender.mark_read("d-1", sequence)).await.expect("taken though nobody reads").expect("open");
         }

@@ -24,16 +24,18 @@ const REFERENCE_BYTES: usize = 26;
 /// Rows of a message that are not watermarks: its event, its id, a reference for each of the two.
 const BODY_ROWS: f64 = 4.0;
 
-/// A session of the driver alone.
+/// A session of the driver alone, of whom the server's variables `PLAZA_CQL__USER` and `PLAZA_CQL__PASSWORD` name; without them of who may do
+/// everything on a new node.
 ///
 /// # Errors
 /// The nodes do not answer.
 pub async fn session(nodes: &str) -> anyhow::Result<Session> {
     let nodes: Vec<_> = nodes.split(',').map(str::trim).collect();
+    let [user, password] = ["USER", "PASSWORD"].map(|key| std::env::var(format!("PLAZA_CQL__{key}")).unwrap_or("cassandra".to_owned()));
     // Nodes that do not ask who it is do not mind.
     SessionBuilder::new()
         .known_nodes(nodes)
-        .user("cassandra", "cassandra")
+        .user(user, password)
         .schema_agreement_timeout(TIMEOUT)
         .build()
         .await

@@ -184,7 +184,7 @@ pub(crate) async fn generate(generate: &Generate, stop: &Stop) -> anyhow::Result
     };
     let report = coordinator::generator::generate(&generate.coordinator, &own, stop).await?;
     println!("this part: {}", report.summary());
-    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes and shows a report.

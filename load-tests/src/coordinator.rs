@@ -52,6 +52,8 @@ use crate::{
 const MESSAGE_BYTES: usize = 256 << 20;
 /// A generator that says nothing for so long after the end of its phases is gone.
 const SILENT: Duration = Duration::from_secs(600);
+/// How often each end of a connection asks whether the other is there.
+const ALIVE_EVERY: Duration = Duration::from_secs(20);
 /// After a stop a generator brings what it has within this.
 const STOP_FOR: Duration = Duration::from_secs(30);
 
@@ -119,7 +121,11 @@ pub async fn coordinate(
     let works = Arc::new(parking_lot::Mutex::new(works));
     let service = CoordinatorServiceServer::new(Coordinator { works: Arc::clone(&works), state: follow, told })
         .max_decoding_message_size(MESSAGE_BYTES);
-    let serving = Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+    let serving = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(ALIVE_EVERY))
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
     let gathered = tokio::select! {
         served = serving => { served?; bail!("the service ended") }
         gathered = gather(options, generators, &works, &state, &mut telling, stop) => gathered?,

@@ -38,7 +38,7 @@ pub(crate) async fn talk(account: &Account, name: &str) -> anyhow::Result<()> {
     if let To::User(peer) = &to {
         shown.names.insert(peer.clone(), name.to_owned());
     }
-    let cursor = opening(account, &conversation, &mut shown).await?;
+    let (cursor, listed) = opening(account, &conversation, &mut shown).await?;
     let mut live = account.live(cursor);
     let sender = live.sender();
     let (lines, mut typed) = mpsc::channel(16);
@@ -72,7 +72,9 @@ pub(crate) async fn talk(account: &Account, name: &str) -> anyhow::Result<()> {
                 Some(Ok(LiveEvent::Welcome { .. })) => {}
                 Some(Ok(LiveEvent::Entry(entry))) => match entry.event {
                     Some(Event::Message(message)) if message.conversation_id == conversation => {
-                        shown.message(&message).await?;
+                        if message.sequence > listed {
+                            shown.message(&message).await?;
+                        }
                         sender.mark_read(&message.conversation_id, message.sequence).await?;
                     }
                     Some(Event::MessageRecalled(gone)) if gone.conversation_id == conversation => {
@@ -89,8 +91,8 @@ pub(crate) async fn talk(account: &Account, name: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Shows the last messages; answers where the live stream begins.
-async fn opening(account: &Account, conversation: &str, shown: &mut Shown<'_>) -> anyhow::Result<u64> {
+/// Shows the last messages; answers where the live stream begins, and up to which message all that it tells is shown already.
+async fn opening(account: &Account, conversation: &str, shown: &mut Shown<'_>) -> anyhow::Result<(u64, u64)> {
     let head = account
         .call(|mut services| async move { services.chat.sync(chat::SyncRequest { cursor: u64::MAX, page_size: 1 }).await })
         .await?
@@ -102,17 +104,19 @@ async fn opening(account: &Account, conversation: &str, shown: &mut Shown<'_>) -
             async move { services.chat.list_messages(request).await }
         })
         .await;
+    let mut listed = 0;
     match page {
         Ok(page) => {
             for message in &page.messages {
                 shown.message(message).await?;
+                listed = listed.max(message.sequence);
             }
         }
         // Nothing was said between the two yet; a group that is not there is an error.
         Err(error) if error.reason() == "NOT_FOUND" && conversation.starts_with("d-") => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(head)
+    Ok((head, listed))
 }
 
 /// Shows messages under the names of those who sent them.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use plaza_client::{Account, Device, Endpoint};
+use plaza_client::{Account, Device, Endpoint, Error};
 
 use crate::profile::Profile;
 
@@ -117,8 +117,17 @@ async fn main() -> anyhow::Result<()> {
             println!("{handle} is signed in as profile '{}'", arguments.profile);
         }
         Command::Logout => {
-            let account = profile.resume(&endpoint).await?;
-            account.call(|mut services| async move { services.accounts.logout(plaza_client::accounts::LogoutRequest {}).await }).await?;
+            let signed_out = match profile.resume(&endpoint).await {
+                Ok(account) => {
+                    let request = plaza_client::accounts::LogoutRequest {};
+                    account.call(|mut services| async move { services.accounts.logout(request).await }).await.map(drop)
+                }
+                Err(error) => Err(error.downcast()?),
+            };
+            // Perhaps by an earlier try whose answer was lost.
+            if !matches!(signed_out, Err(Error::SignedOut(_))) {
+                signed_out?;
+            }
             profile.forget()?;
             println!("signed out");
         }

@@ -51,12 +51,15 @@ impl Profile {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        File(self.path.clone()).write(&account.credentials().await)?;
+        let file = File(self.path.clone());
+        let _lock = file.lock()?;
+        file.write(&account.credentials().await)?;
         Ok(())
     }
 
     /// Forgets the session.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
+        let _lock = File(self.path.clone()).lock()?;
         Ok(fs::remove_file(&self.path)?)
     }
 }
@@ -65,6 +68,13 @@ impl Profile {
 struct File(PathBuf);
 
 impl File {
+    /// Waits until nobody else has it; let go of when what this gives is closed.
+    fn lock(&self) -> io::Result<fs::File> {
+        let lock = opened(&self.0.with_extension("lock"))?;
+        lock.lock()?;
+        Ok(lock)
+    }
+
     fn read(&self) -> io::Result<Credentials> {
         let damaged = |error| io::Error::other(format!("{} is damaged: {error}", self.0.display()));
         let kept: Session = serde_json::from_str(&fs::read_to_string(&self.0)?).map_err(damaged)?;
@@ -80,7 +90,9 @@ impl File {
         file.set_len(0)?;
         file.write_all(serde_json::to_string_pretty(&Session { user_id, handle, device_id, refresh_token })?.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&beside, &self.0)
+        fs::rename(&beside, &self.0)?;
+        // The name is to survive as well.
+        self.0.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
     }
 }
 
@@ -95,8 +107,7 @@ fn opened(path: &Path) -> io::Result<fs::File> {
 
 impl Keeper for File {
     fn take(&self) -> io::Result<Box<dyn Kept>> {
-        let lock = opened(&self.0.with_extension("lock"))?;
-        lock.lock()?;
+        let lock = self.lock()?;
         Ok(Box::new(Taken { credentials: self.read()?, file: Self(self.0.clone()), _lock: lock }))
     }
 }
@@ -104,7 +115,6 @@ impl Keeper for File {
 struct Taken {
     credentials: Credentials,
     file: File,
-    /// Let go of when it is closed.
     _lock: fs::File,
 }
 
@@ -147,9 +157,8 @@ mod tests {
             let path = path.clone();
             move || File(path).take().expect("taken").credentials().refresh_token.clone()
         });
-        while !path.with_extension("lock").exists() {
-            std::thread::yield_now();
-        }
+        let lock = opened(&path.with_extension("lock")).expect("opened");
+        assert!(matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)), "somebody has it");
         taken.replace(&credentials("two")).expect("written");
         drop(taken);
         assert_eq!(other.join().expect("no panic"), "two", "whoever waits reads what was written meanwhile");

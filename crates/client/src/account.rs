@@ -77,6 +77,8 @@ struct Session {
     credentials: Credentials,
     access_token: MetadataValue<Ascii>,
     expires_at: SystemTime,
+    /// From when on a call refreshes it first.
+    refresh_at: SystemTime,
 }
 
 struct Shared {
@@ -112,9 +114,32 @@ impl Interceptor for Authorized {
 
 type Authed = InterceptedService<Channel, Authorized>;
 
+impl Shared {
+    /// Exchanges the session for the next one, unless another call did or the one there is lasts and the server does not answer at once.
+    async fn refresh(&self) -> Result<(), Error> {
+        let mut session = self.session.lock().await;
+        let now = SystemTime::now();
+        if now < session.refresh_at {
+            return Ok(());
+        }
+        let (lasts, patience) = if session.expires_at > now { (true, Duration::ZERO) } else { (false, RETRY_FOR) };
+        let next = match &self.keeper {
+            Some(keeper) => refreshed_kept(&self.endpoint, keeper, Some(&session.credentials), patience).await,
+            None => refreshed(&self.endpoint, &session.credentials.refresh_token, patience).await,
+        };
+        match next {
+            Err(Error::Unavailable(_)) if lasts => session.refresh_at = session.expires_at.min(SystemTime::now() + REFRESH_AGAIN),
+            next => *session = Session::new(given(next?)?)?,
+        }
+        Ok(())
+    }
+}
+
 /// Access tokens are refreshed when they have less than this left.
 const REFRESH_BEFORE: Duration = Duration::from_secs(60);
-/// A call that may be made again is, for this long.
+/// One that lasts is used when the server does not refresh it, which is asked again after this time.
+const REFRESH_AGAIN: Duration = Duration::from_secs(5);
+/// A call that may be made again is, for this long. The server takes a refresh token for twice as long after its answer was lost.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 
 impl Account {
@@ -130,7 +155,7 @@ impl Account {
             device: Some(device.into()),
             request_id: new_id(),
         };
-        let answer = retrying(endpoint, || async {
+        let answer = retrying(endpoint, RETRY_FOR, || async {
             let mut message = Request::new(request.clone());
             message.set_timeout(endpoint.timeout);
             AccountsServiceClient::new(endpoint.calls.clone()).register(message).await
@@ -144,7 +169,7 @@ impl Account {
     /// Reason `BAD_CREDENTIALS`; [`Error::Unavailable`] after a minute of tries.
     pub async fn login(endpoint: &Endpoint, handle: &str, password: &str, device: &Device) -> Result<Self, Error> {
         let request = accounts::LoginRequest { handle: handle.to_owned(), password: password.to_owned(), device: Some(device.into()) };
-        let answer = retrying(endpoint, || async {
+        let answer = retrying(endpoint, RETRY_FOR, || async {
             let mut message = Request::new(request.clone());
             message.set_timeout(endpoint.timeout);
             AccountsServiceClient::new(endpoint.calls.clone()).login(message).await
@@ -157,7 +182,7 @@ impl Account {
     /// # Errors
     /// [`Error::SignedOut`] when the device was signed out meanwhile.
     pub async fn resume(endpoint: &Endpoint, credentials: &Credentials) -> Result<Self, Error> {
-        Self::opened(endpoint, refreshed(endpoint, &credentials.refresh_token).await?)
+        Self::opened(endpoint, refreshed(endpoint, &credentials.refresh_token, RETRY_FOR).await?)
     }
 
     /// Goes on with what a keeper has, which gets the newest credentials with every refresh. Other processes may do the same at the same time.
@@ -165,7 +190,7 @@ impl Account {
     /// # Errors
     /// [`Error::SignedOut`] when the device was signed out meanwhile; [`Error::Keeper`].
     pub async fn resume_kept(endpoint: &Endpoint, keeper: Arc<dyn Keeper>) -> Result<Self, Error> {
-        let mut account = Self::opened(endpoint, refreshed_kept(endpoint, &keeper).await?)?;
+        let mut account = Self::opened(endpoint, refreshed_kept(endpoint, &keeper, None, RETRY_FOR).await?)?;
         account.set_keeper(keeper);
         Ok(account)
     }
@@ -241,24 +266,27 @@ impl Account {
         Ok(value.trim_start_matches("Bearer ").to_owned())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it ends with the refresh")]
     async fn authorized(&self) -> Result<Authorized, Error> {
-        let Shared { endpoint, keeper, session } = &*self.shared;
-        let mut session = session.lock().await;
-        if session.expires_at < SystemTime::now() + REFRESH_BEFORE {
-            let next = match keeper {
-                Some(keeper) => refreshed_kept(endpoint, keeper).await?,
-                None => refreshed(endpoint, &session.credentials.refresh_token).await?,
-            };
-            *session = Session::new(given(next)?)?;
+        let session = self.shared.session.lock().await;
+        let authorized =
+            |session: &Session| Authorized { token: session.access_token.clone(), timeout: Some(self.shared.endpoint.timeout) };
+        if SystemTime::now() < session.refresh_at {
+            return Ok(authorized(&session));
         }
-        Ok(Authorized { token: session.access_token.clone(), timeout: Some(endpoint.timeout) })
+        drop(session);
+        // A task of its own: whoever waits for it may be dropped, but a token that was exchanged must not be forgotten.
+        let shared = Arc::clone(&self.shared);
+        let refreshed = tokio::spawn(async move { shared.refresh().await });
+        refreshed.await.map_err(|error| Error::Unavailable(error.to_string()))??;
+        Ok(authorized(&*self.shared.session.lock().await))
     }
 
     /// The server says that a token's time is over, whatever the clock here says: the next call refreshes it, unless another one did.
     pub(crate) async fn expired(&self, refused: &Authorized) {
         let mut session = self.shared.session.lock().await;
         if session.access_token == refused.token {
-            session.expires_at = UNIX_EPOCH;
+            (session.expires_at, session.refresh_at) = (UNIX_EPOCH, UNIX_EPOCH);
         }
     }
 
@@ -415,7 +443,7 @@ impl Session {
             format!("Bearer {}", session.access_token).parse().map_err(|_| Error::Unavailable("the access token is not text".into()))?;
         let expires = session.access_expires_at.unwrap_or_default();
         let expires_at = UNIX_EPOCH + Duration::from_secs(u64::try_from(expires.seconds).unwrap_or_default());
-        Ok(Self { credentials: Credentials::of(session), access_token, expires_at })
+        Ok(Self { credentials: Credentials::of(session), access_token, expires_at, refresh_at: expires_at - REFRESH_BEFORE })
     }
 }
 
@@ -427,8 +455,8 @@ impl Credentials {
     }
 }
 
-async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> Result<Option<accounts::Session>, Error> {
-    let answer = retrying(endpoint, || async {
+async fn refreshed(endpoint: &Endpoint, refresh_token: &str, patience: Duration) -> Result<Option<accounts::Session>, Error> {
+    let answer = retrying(endpoint, patience, || async {
         let mut message = Request::new(accounts::RefreshRequest { refresh_token: refresh_token.to_owned() });
         message.set_timeout(endpoint.timeout);
         AccountsServiceClient::new(endpoint.calls.clone()).refresh(message).await
@@ -436,12 +464,20 @@ async fn refreshed(endpoint: &Endpoint, refresh_token: &str) -> Result<Option<ac
     Ok(answer.await?.session)
 }
 
-/// The same with the newest credentials, which are kept before anybody else can take them.
-async fn refreshed_kept(endpoint: &Endpoint, keeper: &Arc<dyn Keeper>) -> Result<Option<accounts::Session>, Error> {
+/// The same with the newest credentials, which are kept before anybody else can take them. Those of another sign-in than `ours` are not.
+async fn refreshed_kept(
+    endpoint: &Endpoint,
+    keeper: &Arc<dyn Keeper>,
+    ours: Option<&Credentials>,
+    patience: Duration,
+) -> Result<Option<accounts::Session>, Error> {
     let keeper = Arc::clone(keeper);
     let mut kept = blocking(move || keeper.take()).await?;
-    let newest = kept.credentials().refresh_token.clone();
-    let session = refreshed(endpoint, &newest).await?;
+    let newest = kept.credentials().clone();
+    if ours.is_some_and(|ours| ours.device_id != newest.device_id) {
+        return Err(Error::SignedOut("another device was signed in in this one's place".into()));
+    }
+    let session = refreshed(endpoint, &newest.refresh_token, patience).await?;
     if let Some(session) = session.clone() {
         let next = Credentials::of(session);
         blocking(move || kept.replace(&next)).await?;
@@ -463,12 +499,12 @@ fn given(session: Option<accounts::Session>) -> Result<accounts::Session, Error>
     session.ok_or_else(|| Error::Unavailable("the server gave no session".into()))
 }
 
-async fn retrying<T, R>(endpoint: &Endpoint, mut call: impl FnMut() -> R) -> Result<T, Error>
+async fn retrying<T, R>(endpoint: &Endpoint, patience: Duration, mut call: impl FnMut() -> R) -> Result<T, Error>
 where
     R: Future<Output = Result<Response<T>, Status>>,
 {
     let mut backoff = endpoint.backoff();
-    let until = tokio::time::Instant::now() + RETRY_FOR;
+    let until = tokio::time::Instant::now() + patience;
     loop {
         match call().await {
             Ok(answer) => return Ok(answer.into_inner()),

@@ -156,6 +156,10 @@ impl Connection {
                 Ok(End::Again(after)) => tokio::time::sleep(after + backoff.next_wait()).await,
                 Ok(End::Expired) | Err(Error::Unavailable(_)) => tokio::time::sleep(backoff.next_wait()).await,
                 Err(error) => {
+                    // Nobody waits for an answer that cannot come.
+                    self.incoming.close();
+                    while self.incoming.try_recv().is_ok() {}
+                    self.pending.clear();
                     let last = self.untold.take().map(Ok);
                     for event in last.into_iter().chain([Err(error)]) {
                         let _ = self.outgoing.send(event).await;

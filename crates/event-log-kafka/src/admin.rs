@@ -23,6 +23,8 @@ const ROLE: &str = "admin";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a topic may take until every broker knows it.
 const VISIBLE: Duration = Duration::from_secs(30);
+/// A topic that no broker has named for so long is gone.
+const GONE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Creates the topics that are missing and checks all of them. Doing it twice, or in two places at once, is the same as doing it once. Gives what
@@ -76,15 +78,22 @@ pub async fn delete(config: &Config, specs: &[TopicSpec]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Those of the topics that do not exist.
+/// Those of the topics that do not exist, looked for until every broker must have learnt of them.
 ///
 /// # Errors
 /// `Unavailable`.
 pub async fn missing(config: &Config, specs: &[TopicSpec]) -> Result<Vec<TopicSpec>, Error> {
     let admin = Admin::open(&Arc::new(Connection::new(config)?))?;
-    let metadata = admin.metadata(None).await?;
-    let exists = |name: String| metadata.topics().iter().any(|topic| topic.name() == name);
-    Ok(specs.iter().filter(|spec| !exists(spec.name(&config.prefix))).copied().collect())
+    let until = Instant::now() + GONE;
+    loop {
+        let metadata = admin.metadata(None).await?;
+        let exists = |name: String| metadata.topics().iter().any(|topic| topic.name() == name);
+        let missing: Vec<_> = specs.iter().filter(|spec| !exists(spec.name(&config.prefix))).copied().collect();
+        if missing.is_empty() || Instant::now() >= until {
+            return Ok(missing);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Checks that all topics are as the processes rely on, and what was recorded of each, in their order.
@@ -156,7 +165,7 @@ impl Admin {
                     let found = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
                     if topic.partitions().len() != spec.partitions as usize {
                         findings.wrong.push(format!(
-                            "topic {name} has {} partitions and not {}: they can never change, so say {0} or give the topic another generation",
+                            "topic {name} has {} partitions and not {}, as it was created: they can never change, and to have another number takes a new deployment",
                             topic.partitions().len(),
                             spec.partitions
                         ));

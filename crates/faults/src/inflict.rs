@@ -1,6 +1,6 @@
 //! Doing it: each fault round after round, with time between them to recover.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom as _};
@@ -16,6 +16,8 @@ use crate::{
 /// Another configuration, with which every process can work beside those that have the first one.
 const OTHER_SETTINGS: &[&str] = &["kafka.writers=3", "chat.cache_bytes=1048576", "cql.requests=64"];
 /// How long the brokers cannot be reached: once for less than a session, then for longer.
+/// How long records that cannot be read may lie before they are parked.
+const PARKED_WITHIN: Duration = Duration::from_secs(30);
 const CUTS: [Duration; 3] = [Duration::from_millis(1500), Duration::from_secs(5), Duration::from_secs(8)];
 
 /// Does it, and returns when it is over.
@@ -109,7 +111,13 @@ pub(crate) async fn inflict(
                 recovery.healed();
                 recovery.rest(Duration::from_secs(5)).await;
             }
-            let parked = deployment.servers.parked().await?;
+            // Services that clients do not wait for park theirs later.
+            let until = Instant::now() + PARKED_WITHIN;
+            let mut parked = deployment.servers.parked().await?;
+            while parked < poisoned && Instant::now() < until {
+                sleep(Duration::from_millis(200)).await;
+                parked = deployment.servers.parked().await?;
+            }
             ensure!(parked == poisoned, "{parked} records are parked of {poisoned} that cannot be read");
             Ok(())
         }

@@ -80,7 +80,7 @@ fn is_not_let_in(error: &ConnectionSetupRequestErrorKind) -> bool {
     match error {
         ConnectionSetupRequestErrorKind::MissingAuthentication => true,
         ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, why) => {
-            !["consistency level", "timed out"].iter().any(|lack| why.contains(lack))
+            !["consistency level", "timed out", "Unable to perform"].iter().any(|lack| why.contains(lack))
         }
         _ => false,
     }

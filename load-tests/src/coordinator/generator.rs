@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Endpoint};
 
 use super::{
-    MESSAGE_BYTES, merge,
+    ALIVE_EVERY, MESSAGE_BYTES, merge,
     protocol::{
         Hello, JoinRequest, JoinResponse, Progress, Ready, Result as ResultStep, Work,
         coordinator_service_client::CoordinatorServiceClient, join_request, join_response,
@@ -49,7 +49,8 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 /// # Errors
 /// The coordinator or the deployment cannot be reached. The coordinator is told.
 pub async fn generate(coordinator: &str, own: &Own, stop: &Stop) -> anyhow::Result<Report> {
-    let channel = Endpoint::from_shared(coordinator.to_owned())?.tcp_nodelay(true).connect().await.context("reaching the coordinator")?;
+    let endpoint = Endpoint::from_shared(coordinator.to_owned())?.tcp_nodelay(true).http2_keep_alive_interval(ALIVE_EVERY);
+    let channel = endpoint.connect().await.context("reaching the coordinator")?;
     let mut client = CoordinatorServiceClient::new(channel).max_encoding_message_size(MESSAGE_BYTES);
     let (steps, queue) = mpsc::channel(4);
     say(&steps, join_request::Step::Hello(Hello { name: own.name.clone() })).await?;
@@ -86,15 +87,15 @@ pub async fn generate(coordinator: &str, own: &Own, stop: &Stop) -> anyhow::Resu
             }
         }
     };
-    let report: Report = tokio::select! {
-        report = done => report?,
+    let report: anyhow::Result<Report> = tokio::select! {
+        report = done => report,
         never = following => match never {},
         never = tell(&steps, own.followed.subscribe()) => match never {},
     };
     // The result is out when the coordinator has ended the stream.
     drop(steps);
     while let Ok(Some(_)) = answers.message().await {}
-    Ok(report)
+    report
 }
 
 /// Tells the coordinator how far this part is.

@@ -75,12 +75,6 @@ impl Publisher {
         Ok(())
     }
 
-    async fn forget(&self, events: &[Pending]) {
-        if let Err(error) = self.store.appended(events).await {
-            tracing::debug!(error.code = error.code(), "appended events not noted: {error}");
-        }
-    }
-
     fn place(&self, user: UserId) -> TopicPartition {
         TopicPartition { topic: ACCOUNTS, partition: partition::of(user.as_bytes(), self.log.partitions(ACCOUNTS)) }
     }
@@ -121,10 +115,13 @@ impl Sweep {
     }
 
     async fn forget(&self, events: &mut Vec<Pending>) {
-        if !events.is_empty() {
-            self.publisher.forget(events).await;
-            events.clear();
+        if events.is_empty() {
+            return;
         }
+        if let Err(error) = self.publisher.store.appended(events).await {
+            tracing::debug!(error.code = error.code(), "appended events not noted: {error}");
+        }
+        events.clear();
     }
 
     async fn round(&self, until: u64) -> Result<(), Error> {
@@ -135,7 +132,7 @@ impl Sweep {
                 break;
             }
             self.publisher.append(&events).await?;
-            self.publisher.forget(&events).await;
+            store.appended(&events).await?;
             if events.len() < SWEEP_AT_ONCE {
                 break;
             }

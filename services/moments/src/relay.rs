@@ -27,6 +27,8 @@ use crate::{
 };
 
 /// What the owner is about to write is looked for this often, this many times.
+/// The number of the inbox's rules, which are chat's, under which it knows what is told here.
+const INBOX_RULES: u32 = 1;
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const LOOKS: usize = 500;
 
@@ -68,7 +70,7 @@ impl relay::Relay for Relay {
                 .map_err(|status| Failure::Undecided(Box::new(status)))?;
             let Some((_, known)) = known.into_iter().next() else { continue };
             let envelope = Envelope {
-                rules: crate::RULES,
+                rules: INBOX_RULES,
                 time,
                 origin: Some(Origin { index, ..origin.clone() }),
                 payload: event(user, known).encode_to_vec().into(),

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use plaza_event_log::Topic;
 use plaza_event_log_kafka::{KafkaLog, Settings, TopicSpec, admin};
 use plaza_rpc::PageTokens;
 use plaza_runtime::Rng;
@@ -36,12 +37,18 @@ impl Cluster {
         plaza_scylla_kit::check(&session, &MIGRATIONS).await.context("the tables are not what this binary needs")?;
         let deployment = Deployment::open(&session).await?;
         let (topics, settings) = recorded(&deployment, config).await?;
-        admin::check(&config.kafka, &topics, &settings).await.context("the topics are not what was recorded")?;
+        admin::check(&config.kafka, &topics, &settings).await.map_err(wrong_or_away)?;
         let log = KafkaLog::open(&config.kafka, &topics).await.context("cannot use Kafka")?;
         let key = deployment.secret(PAGE_TOKENS, &rng.bytes::<32>()).await.context("cannot read the page token key")?;
         let page_tokens = PageTokens::new(key.try_into().ok().context("the page token key is damaged")?);
         Ok(Self { log, session, page_tokens })
     }
+}
+
+/// What is wrong with the topics, or with asking for them.
+fn wrong_or_away(error: plaza_event_log::Error) -> anyhow::Error {
+    let wrong = matches!(error, plaza_event_log::Error::Fatal(_));
+    anyhow::Error::new(error).context(if wrong { "the topics are not what was recorded" } else { "cannot use Kafka" })
 }
 
 /// Tries again while the servers do not answer, for a while: they may be about to start, too, or have too much to do for a moment.
@@ -87,6 +94,12 @@ pub async fn migrate(config: &Config, meant: Meant) -> anyhow::Result<()> {
     plaza_scylla_kit::migrate(&session, &MIGRATIONS, &owner).await.context("cannot migrate the tables")?;
     let deployment = Deployment::open(&session).await?;
     for topic in plaza_topics::all() {
+        // Before anything is recorded with a number that the others do not have.
+        if let Some(recorded) = deployment.topic(topic.0).await? {
+            has_partitions(topic, recorded.partitions, config)?;
+        }
+    }
+    for topic in plaza_topics::all() {
         let wanted = deployment::Topic { generation: 1, partitions: config.cluster.partitions, settings: String::new() };
         deployment.put_topic(topic.0, &wanted).await?;
     }
@@ -94,7 +107,7 @@ pub async fn migrate(config: &Config, meant: Meant) -> anyhow::Result<()> {
     let (topics, settings) = recorded(&deployment, config).await?;
     let found = admin::create(&config.kafka, &topics).await.context("cannot create the topics")?;
     if !meant.settings {
-        admin::check(&config.kafka, &topics, &settings).await.context("the topics are not what was recorded")?;
+        admin::check(&config.kafka, &topics, &settings).await.map_err(wrong_or_away)?;
     }
     for (TopicSpec { topic, partitions, generation }, (before, found)) in topics.into_iter().zip(settings.into_iter().zip(found)) {
         let recorded = |settings: &Settings| deployment::Topic { generation, partitions, settings: settings.to_string() };
@@ -137,15 +150,20 @@ async fn recorded(deployment: &Deployment, config: &Config) -> anyhow::Result<(V
         let recorded = deployment.topic(topic.0).await?;
         let Some(recorded) = recorded else { anyhow::bail!("topic {} was never created: run `plaza migrate`", topic.0) };
         let (generation, partitions) = (recorded.generation, recorded.partitions);
-        anyhow::ensure!(
-            partitions == config.cluster.partitions,
-            "topic {} has {partitions} partitions: set cluster.partitions = {partitions}, for to change it takes a new deployment",
-            topic.0
-        );
+        has_partitions(topic, partitions, config)?;
         specs.push(TopicSpec { topic, partitions, generation });
         settings.push(recorded.settings.parse()?);
     }
     Ok((specs, settings))
+}
+
+fn has_partitions(topic: Topic, partitions: u32, config: &Config) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        partitions == config.cluster.partitions,
+        "topic {} has {partitions} partitions: set cluster.partitions = {partitions}, for to change it takes a new deployment",
+        topic.0
+    );
+    Ok(())
 }
 
 #[cfg(test)]

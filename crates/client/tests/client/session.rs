@@ -11,7 +11,7 @@ use std::{
 
 use plaza_client::{Account, Credentials, Error, Keeper, Kept, accounts};
 
-use crate::server::{Fake, access, laptop};
+use crate::server::{Fake, Hold, access, laptop};
 
 async fn get_me(account: &Account) -> Result<(), Error> {
     account.call(|mut services| async move { services.accounts.get_me(accounts::GetMeRequest {}).await }).await.map(drop)
@@ -55,6 +55,36 @@ async fn whoever_was_signed_out_is_told() {
     Account::resume(&fake.endpoint, &old).await.expect("the newest token");
     let Err(Error::SignedOut(reason)) = Account::resume(&fake.endpoint, &old).await else { panic!("the token was used") };
     assert_eq!(reason, "REFRESH_INVALID");
+}
+
+#[tokio::test]
+async fn a_token_that_lasts_is_used_while_there_is_no_other() {
+    let fake = Fake::start().await;
+    fake.state.lock().await.life = Duration::from_secs(50);
+    let account = signed_in(&fake).await;
+    fake.state.lock().await.down = true;
+    get_me(&account).await.expect("with the token that lasts");
+    assert_eq!(fake.state.lock().await.refreshes, 0);
+}
+
+#[tokio::test]
+async fn a_refresh_outlives_the_call_that_wanted_it() {
+    let fake = Fake::start().await;
+    fake.state.lock().await.life = Duration::from_secs(50);
+    let account = signed_in(&fake).await;
+    let hold = Arc::new(Hold::default());
+    {
+        let mut state = fake.state.lock().await;
+        (state.life, state.hold) = (Duration::from_secs(900), Some(hold.clone()));
+    }
+    tokio::select! {
+        _ = get_me(&account) => panic!("it was answered"),
+        () = hold.exchanged.notified() => {}
+    }
+    hold.answer.notify_one();
+    get_me(&account).await.expect("with the token that the first call wanted");
+    let state = fake.state.lock().await;
+    assert_eq!((state.refreshes, state.reused), (1, 0));
 }
 
 /// What two processes would have in a file.
@@ -127,6 +157,18 @@ async fn processes_that_share_a_keeper_stay_signed_in() {
     let state = fake.state.lock().await;
     assert_eq!((state.refreshes, state.reused), (41, 0));
     assert_eq!(keeper.newest().refresh_token, "refresh 41");
+}
+
+#[tokio::test]
+async fn somebody_elses_credentials_are_not_taken() {
+    let fake = Fake::start().await;
+    fake.state.lock().await.life = Duration::from_secs(10);
+    let account = signed_in(&fake).await;
+    let keeper = Memory::of(account.credentials().await);
+    let account = account.kept_by(Arc::new(keeper.clone())).await.expect("kept");
+    keeper.newest().device_id = "another".into();
+    let Err(Error::SignedOut(_)) = get_me(&account).await else { panic!("it is another device's") };
+    assert_eq!(fake.state.lock().await.refreshes, 0);
 }
 
 #[tokio::test]

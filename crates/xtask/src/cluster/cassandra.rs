@@ -17,6 +17,7 @@ const YAML: &str = include_str!("../../cluster/cassandra.yaml");
 const LOGBACK: &str = include_str!("../../cluster/logback.xml");
 /// Kinds of frames of the native protocol.
 const STARTUP: u8 = 0x01;
+const READY: u8 = 0x02;
 const AUTHENTICATE: u8 = 0x03;
 const AUTH_RESPONSE: u8 = 0x0f;
 const AUTH_SUCCESS: u8 = 0x10;
@@ -90,8 +91,10 @@ pub(super) fn lets_in(address: SocketAddr, patience: Duration) -> io::Result<boo
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     let startup = b"\0\x01\0\x0bCQL_VERSION\0\x053.0.0";
-    if exchange(&mut stream, STARTUP, startup)? != AUTHENTICATE {
-        return Ok(false);
+    match exchange(&mut stream, STARTUP, startup)? {
+        AUTHENTICATE => {}
+        // It asks nobody.
+        answer => return Ok(answer == READY),
     }
     let response = [b"\0\0\0\x14".as_slice(), b"\0cassandra\0cassandra"].concat();
     Ok(exchange(&mut stream, AUTH_RESPONSE, &response)? == AUTH_SUCCESS)

@@ -6,7 +6,7 @@ use plaza_types::{DeviceId, limits::SECOND};
 /// Devices of one user; one more signs the oldest out.
 pub const LIMIT: usize = 20;
 /// How long the token before the newest is still taken, for the reply that carried the newest may be lost. Microseconds.
-pub const GRACE: u64 = 30 * SECOND;
+pub const GRACE: u64 = 120 * SECOND;
 
 /// A SHA-256 hash.
 pub type Digest = [u8; 32];

@@ -298,19 +298,22 @@ impl Store for Scylla {
     }
 
     async fn appended(&self, events: &[Pending]) -> Result<(), Error> {
-        let mut by_user = BTreeMap::<UserId, Vec<Bytes>>::new();
+        let mut by_user = BTreeMap::<UserId, Vec<Pending>>::new();
         for event in events {
-            by_user.entry(event.user).or_default().push(event_key(event));
+            by_user.entry(event.user).or_default().push(*event);
         }
-        // One after the other: those of one user are one partition, where conditional writes get in each other's way.
-        let removals = by_user.into_iter().map(|(user, keys)| async move {
-            for key in keys {
-                self.session.conditional(&self.remove, (user.as_bytes().as_slice(), EVENT, key)).await?;
-            }
-            Ok(())
+        // One after the other: those of one user are one partition, where conditional writes get in each other's way. What fails for one user keeps
+        // nothing of the others.
+        let removals = by_user.into_iter().map(|(user, events)| async move {
+            let removed = async {
+                for event in &events {
+                    self.session.conditional(&self.remove, (user.as_bytes().as_slice(), EVENT, event_key(event))).await?;
+                }
+                self.hints.remove(&events).await
+            };
+            Ok(removed.await)
         });
-        concurrently(removals).await?;
-        self.hints.remove(events).await
+        concurrently(removals).await?.into_iter().collect()
     }
 
     async fn durable(&self) -> Result<(), Error> {

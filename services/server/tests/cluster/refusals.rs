@@ -96,6 +96,16 @@ impl Deployment {
         .await
     }
 
+    /// Waits until the brokers say that a topic has so many partitions; 0 for one that is not there.
+    async fn shows(&self, name: &str, partitions: usize) -> anyhow::Result<()> {
+        wait_for("the topic", SOON, async || {
+            let metadata = self.admin.inner().fetch_metadata(None, SOON).map_err(|error| error.to_string())?;
+            let found = metadata.topics().iter().find(|topic| topic.name() == name).map_or(0, |topic| topic.partitions().len());
+            if found == partitions { Ok(()) } else { Err(format!("{name} has {found} partitions")) }
+        })
+        .await
+    }
+
     async fn change(&self, cql: &str) -> anyhow::Result<()> {
         Ok(self.session.change_tables(&self.session.keyspace("plaza").fill(cql)).await?)
     }
@@ -191,8 +201,8 @@ async fn other_partitions(deployment: &Deployment) -> anyhow::Result<()> {
     let partitions = NewPartitions::new(&name, more as usize);
     let made = deployment.admin.create_partitions([&partitions], &AdminOptions::new()).await?.remove(0);
     made.map_err(|(_, code)| anyhow::anyhow!("{code}"))?;
-    let said = format!("topic {name} has {more} partitions and not {PARTITIONS}");
-    wait_for("the partitions", SOON, async || deployment.refused(&[], &[&said]).await).await
+    deployment.shows(&name, more as usize).await?;
+    deployment.refused(&[], &[&format!("topic {name} has {more} partitions and not {PARTITIONS}")]).await
 }
 
 /// With what was in it.
@@ -200,13 +210,11 @@ async fn a_lost_topic(deployment: &mut Deployment) -> anyhow::Result<()> {
     let name = deployment.name("notices");
     let deleted = deployment.admin.delete_topics(&[&name], &AdminOptions::new()).await?.remove(0);
     deleted.map_err(|(_, code)| anyhow::anyhow!("{code}"))?;
-    let said = format!("topic {name} does not exist: create the topics first (`plaza migrate`)");
-    wait_for("the end of the topic", SOON, async || deployment.refused(&[], &[&said]).await).await?;
+    deployment.shows(&name, 0).await?;
+    deployment.refused(&[], &[&format!("topic {name} does not exist: create the topics first (`plaza migrate`)")]).await?;
     deployment.refused(&["migrate"], &[&format!("gone: {name}."), "`plaza migrate --replace-lost`"]).await?;
     deployment.migrated(&["--replace-lost"]).await?;
-    let another = name.replace(".1", ".2");
-    let metadata = deployment.admin.inner().fetch_metadata(Some(&another), SOON)?;
-    ensure!(metadata.topics().iter().any(|topic| topic.partitions().len() == PARTITIONS as usize), "{another} is not there");
+    deployment.shows(&name.replace(".1", ".2"), PARTITIONS as usize).await?;
     deployment.starts().await?;
     deployment.migrated(&[]).await
 }

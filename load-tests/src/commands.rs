@@ -182,7 +182,7 @@ pub(crate) async fn generate(generate: &Generate, stop: &Stop) -> anyhow::Result
         shown: !generate.quiet,
         followed: Default::default(),
     };
-    let report = coordinator::generator::generate(&generate.coordinator, &own, stop).await?;
+    let report = Box::pin(coordinator::generator::generate(&generate.coordinator, &own, stop)).await?;
     println!("this part: {}", report.summary());
     Ok(if report.verdict() == "good" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

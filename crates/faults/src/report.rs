@@ -114,6 +114,7 @@ and stays there for 3 s; it may be 30 s. With `kill-one` the next process may be
 partitions for 3 s.
 
 Written by `cargo xtask faults --report docs/faults.md`, which repeats it; `--only` takes the names, `--seed` the seed of a row.
+
 ";
 
 /// The cells of a row, under their headings.

@@ -1,8 +1,9 @@
 //! Doing it: each fault round after round, with time between them to recover.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::ensure;
+use plaza_testkit::wait::wait_for;
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom as _};
 use tokio::time::sleep;
 
@@ -112,12 +113,11 @@ pub(crate) async fn inflict(
                 recovery.rest(Duration::from_secs(5)).await;
             }
             // Services that clients do not wait for park theirs later.
-            let until = Instant::now() + PARKED_WITHIN;
-            let mut parked = deployment.servers.parked().await?;
-            while parked < poisoned && Instant::now() < until {
-                sleep(Duration::from_millis(200)).await;
-                parked = deployment.servers.parked().await?;
-            }
+            let parked = wait_for("the records are parked", PARKED_WITHIN, async || match deployment.servers.parked().await {
+                Ok(parked) if parked >= poisoned => Ok(parked),
+                other => Err(other),
+            });
+            let parked = parked.await?;
             ensure!(parked == poisoned, "{parked} records are parked of {poisoned} that cannot be read");
             Ok(())
         }

@@ -113,8 +113,7 @@ pub async fn migrate(config: &Config, meant: Meant) -> anyhow::Result<()> {
         let recorded = |settings: &Settings| deployment::Topic { generation, partitions, settings: settings.to_string() };
         let (before, after) = (recorded(&before), recorded(&found));
         if before != after {
-            let replaced = deployment.replace_topic(topic.0, &before, &after).await?;
-            anyhow::ensure!(replaced == Some(after), "topic {} was recorded by somebody else meanwhile: migrate again", topic.0);
+            replace(&deployment, topic, &before, after).await?;
         }
     }
     Ok(())
@@ -137,9 +136,15 @@ async fn replace_lost(deployment: &Deployment, config: &Config, meant: bool) -> 
     for (TopicSpec { topic, partitions, generation }, settings) in created.into_iter().filter(|(spec, _)| lost.contains(spec)) {
         let before = deployment::Topic { generation, partitions, settings: settings.to_string() };
         let after = deployment::Topic { generation: generation + 1, partitions, settings: String::new() };
-        let replaced = deployment.replace_topic(topic.0, &before, &after).await?;
-        anyhow::ensure!(replaced == Some(after), "topic {} was recorded by somebody else meanwhile: migrate again", topic.0);
+        replace(deployment, topic, &before, after).await?;
     }
+    Ok(())
+}
+
+/// Records a topic anew, unless somebody else did since it was read.
+async fn replace(deployment: &Deployment, topic: Topic, before: &deployment::Topic, after: deployment::Topic) -> anyhow::Result<()> {
+    let replaced = deployment.replace_topic(topic.0, before, &after).await?;
+    anyhow::ensure!(replaced == Some(after), "topic {} was recorded by somebody else meanwhile: migrate again", topic.0);
     Ok(())
 }
 

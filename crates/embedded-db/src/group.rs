@@ -211,7 +211,7 @@ impl Group {
     /// Lets go of journals when there are too many: what only the oldest has goes to files. Everything must be synced.
     pub(crate) fn shorten_journal(&mut self) -> lsm_tree::Result<()> {
         let Store { tables, segments: Segments { complete, .. }, journal_limit_bytes, .. } = &self.store;
-        complete.remove_before(|| tables.first_unflushed())?;
+        complete.remove_before(|| tables.first_unflushed(), &tables.needless)?;
         let Some(last) = complete.oldest_above(*journal_limit_bytes, MOST_JOURNALS) else { return Ok(()) };
         for table in tables.all().iter().filter(|table| table.first_unflushed().is_some_and(|first| first <= last)) {
             // It may not have been written to since the start.

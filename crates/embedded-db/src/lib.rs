@@ -19,6 +19,7 @@ mod journal;
 mod keyspace;
 mod maintenance;
 mod memtable;
+mod needless;
 mod open;
 mod pace;
 mod queue;

@@ -67,7 +67,9 @@ impl Maintenance {
 
     pub(crate) fn start(self: Arc<Self>) -> std::io::Result<Threads> {
         let mut threads = Threads { maintenance: Arc::clone(&self), handles: Vec::new() };
-        for (name, run) in [("db-flush", Self::flush as fn(&Self) -> lsm_tree::Result<()>), ("db-merge", Self::merge)] {
+        for (name, run) in
+            [("db-flush", Self::flush as fn(&Self) -> lsm_tree::Result<()>), ("db-merge", Self::merge), ("db-remove", Self::remove)]
+        {
             let maintenance = Arc::clone(&self);
             threads.handles.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || maintenance.run(run))?);
         }
@@ -112,7 +114,7 @@ impl Maintenance {
             if table.overlapping_files() > HURRY_FILES {
                 self.tables.merge_in_hurry.store(true, Ordering::Relaxed);
             }
-            self.complete.remove_before(|| self.tables.first_unflushed())?;
+            self.complete.remove_before(|| self.tables.first_unflushed(), &self.tables.needless)?;
             let mut state = self.state.lock();
             state.waiting_bytes -= bytes;
             if !state.to_merge.iter().any(|waiting| Arc::ptr_eq(waiting, &table)) {
@@ -137,13 +139,19 @@ impl Maintenance {
             let table = state.to_merge.swap_remove(most.unwrap_or_default());
             self.tables.merge_in_hurry.store(table.overlapping_files() > HURRY_FILES, Ordering::Relaxed);
             drop(state);
-            if table.compact(Arc::clone(&strategy))? {
+            if table.compact(Arc::clone(&strategy), &self.tables.needless)? {
                 self.state.lock().to_merge.push(table);
             }
         }
     }
 
+    fn remove(&self) -> lsm_tree::Result<()> {
+        self.tables.needless.remove();
+        Ok(())
+    }
+
     fn stop(&self) {
+        self.tables.needless.stop();
         let mut state = self.state.lock();
         state.stopping = true;
         self.tables.merge_in_hurry.store(true, Ordering::Relaxed);

@@ -116,6 +116,11 @@ impl Memtable {
         };
         write(&mut rows.iter().filter_map(newest))
     }
+
+    /// Its rows, to be freed one after the other.
+    pub(crate) fn into_rows(self) -> impl Iterator {
+        self.rows.into_inner().into_iter()
+    }
 }
 
 fn as_of(versions: &Versions, sequence: u64) -> Option<&Value> {

@@ -14,6 +14,7 @@ use crate::{
     OpenError,
     journal::{self, Contents, FILE_HEADER, Rest, Write},
     memtable::Memtable,
+    needless::Needless,
     segments::{self, Complete, Segment, Segments},
     table::Tables,
 };
@@ -21,6 +22,7 @@ use crate::{
 const LOCK: &str = "lock";
 const TABLES: &str = "tables";
 const JOURNAL: &str = "journal";
+const NEEDLESS: &str = "needless";
 /// Where an earlier format was.
 const OUTDATED: &str = "store";
 
@@ -62,7 +64,8 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> 
     fs::create_dir_all(&journal).map_err(folder)?;
     let lock = lock(path)?;
     let store = |error| OpenError::Store { path: path.to_owned(), source: Box::new(error) };
-    let (tables, flushed) = Tables::open(path.join(TABLES), options.cache_bytes, lock).map_err(store)?;
+    let needless = Needless::open(path.join(NEEDLESS)).map_err(folder)?;
+    let (tables, flushed) = Tables::open(path.join(TABLES), options.cache_bytes, lock, needless).map_err(store)?;
     File::open(path).and_then(|folder| folder.sync_all()).map_err(folder)?;
     let mut recovery = Recovery { tables: &tables, secret: None, last: 0, complete: Complete::default() };
     let files = segments::list(&journal).map_err(folder)?;

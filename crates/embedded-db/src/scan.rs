@@ -162,7 +162,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::table::{Kind, Tables};
+    use crate::{
+        needless::Needless,
+        table::{Kind, Tables},
+    };
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -202,7 +205,8 @@ mod tests {
         fn a_scan_shows_what_was_there_when_it_began(steps in prop::collection::vec(step(), 1..120)) {
             let folder = tempfile::tempdir().expect("a folder");
             let lock = File::create(folder.path().join("lock")).expect("a file");
-            let (tables, _) = Tables::open(folder.path().join("tables"), 1 << 20, lock).expect("tables");
+            let needless = Needless::open(folder.path().join("needless")).expect("a folder");
+            let (tables, _) = Tables::open(folder.path().join("tables"), 1 << 20, lock, needless).expect("tables");
             let table = tables.table("rows", Kind::Ranges).expect("a table");
             let (mut seen, mut pending) = (BTreeMap::new(), BTreeMap::new());
             let mut sequence = 1;
@@ -232,7 +236,7 @@ mod tests {
                     Step::Seal if pending.is_empty() => drop(table.seal()),
                     Step::Seal => {}
                     Step::Flush => table.flush(|| true).expect("a file"),
-                    Step::Compact => drop(table.compact(Arc::new(Leveled::default())).expect("files")),
+                    Step::Compact => drop(table.compact(Arc::new(Leveled::default()), &tables.needless).expect("files")),
                     Step::Open(start, end) => {
                         let (one, other) = (start.min(end), start.max(end));
                         let rows = seen.range(one..=other).map(|(key, value)| row(*key, *value)).collect();

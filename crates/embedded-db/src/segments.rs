@@ -10,7 +10,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::journal::{FILE_HEADER, FileHeader};
+use crate::{
+    journal::{FILE_HEADER, FileHeader},
+    needless::Needless,
+};
 
 /// A file takes no further group once it has this many bytes.
 const SEGMENT_BYTES: u64 = 32 << 20;
@@ -34,10 +37,9 @@ impl Complete {
         self.0.lock().push_back(segment);
     }
 
-    /// Removes the files of which the tables have everything: what is older than `first_unflushed`.
-    pub(crate) fn remove_before(&self, first_unflushed: impl FnOnce() -> Option<u64>) -> io::Result<()> {
-        // To remove a large file takes a while: nobody waits for that.
-        let needless: Vec<_> = {
+    /// Lets go of the files of which the tables have everything: what is older than `first_unflushed`.
+    pub(crate) fn remove_before(&self, first_unflushed: impl FnOnce() -> Option<u64>, needless: &Needless) -> io::Result<()> {
+        let old: Vec<_> = {
             let mut segments = self.0.lock();
             // Asked while no file can be added: what such a one has may have been written after an earlier answer.
             let first_unflushed = first_unflushed();
@@ -45,7 +47,7 @@ impl Complete {
             let count = kept.unwrap_or(segments.len());
             segments.drain(..count).collect()
         };
-        needless.iter().try_for_each(|segment| fs::remove_file(&segment.path))
+        old.iter().try_for_each(|segment| needless.take(&segment.path))
     }
 
     /// The last sequence of the oldest file, while they have more than these bytes or are more than so many.

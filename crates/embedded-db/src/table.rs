@@ -1,16 +1,16 @@
 //! One ordered table of the engine, and the folder of all of them.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fmt,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
 use bytes::Bytes;
 use lsm_tree::{
-    AbstractTree as _, AnyTree, Cache, CompressionType, Config, DescriptorTable, SeqNo, SequenceNumberCounter,
+    AbstractTree as _, AnyTree, Cache, CompressionType, Config, DescriptorTable, InternalValue, SeqNo, SequenceNumberCounter,
     config::{
         BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy, RestartIntervalPolicy,
     },
@@ -21,12 +21,15 @@ use smallvec::SmallVec;
 use crate::{
     horizon::Horizon,
     memtable::{Bounds, Memtable},
+    needless::Needless,
     pace::{Leisurely, Pace},
     scan::Scan,
 };
 
 /// Open files of tables that are kept open.
 const OPEN_FILES: usize = 256;
+/// Where the engine puts them.
+const FILES: &str = "tables";
 const LONGEST_NAME: usize = 200;
 /// Files have only what everybody sees, so whoever reads them wants the newest, and nothing older is kept.
 const NEWEST: SeqNo = SeqNo::MAX;
@@ -89,6 +92,8 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// Its files.
     tree: AnyTree,
+    /// Where they are.
+    folder: Arc<Path>,
     /// What the files do not have.
     memory: RwLock<Memory>,
     horizon: Arc<Horizon>,
@@ -154,21 +159,36 @@ impl Table {
     /// Writes the oldest sealed memtable to a file. What it was written from must be synced in the journal.
     pub(crate) fn flush(&self, in_hurry: impl Fn() -> bool) -> lsm_tree::Result<()> {
         let Some(memtable) = self.memory.read().sealed.front().cloned() else { return Ok(()) };
-        let mut pace = Pace::new();
-        if let Some((files, _)) = memtable.each(|rows| self.tree.flush_to_tables(rows.inspect(|_| pace.row(&in_hurry)).map(Ok)))? {
+        let mut pace = Pace::new(Arc::clone(&self.folder));
+        let mut paced = |row: InternalValue| {
+            pace.row(row.key.user_key.len() + row.value.len(), &in_hurry)?;
+            Ok(row)
+        };
+        if let Some((files, _)) = memtable.each(|rows| self.tree.flush_to_tables(rows.map(&mut paced)))? {
             self.tree.register_tables(&files, None, None, &[], NEWEST)?;
         }
-        // It is let go of after the lock: to free many small rows takes tens of milliseconds.
-        let _flushed = self.memory.write().sealed.pop_front();
+        // It is let go of after the lock and at the same pace: to free many small rows takes tens of milliseconds.
+        drop(memtable);
+        let flushed = self.memory.write().sealed.pop_front();
+        for _row in flushed.and_then(Arc::into_inner).into_iter().flat_map(Memtable::into_rows) {
+            pace.row(0, &in_hurry)?;
+        }
         Ok(())
     }
 
     /// Merges some files as the strategy chooses. Whether it did.
-    pub(crate) fn compact(&self, strategy: Arc<dyn lsm_tree::compaction::CompactionStrategy>) -> lsm_tree::Result<bool> {
+    pub(crate) fn compact(
+        &self,
+        strategy: Arc<dyn lsm_tree::compaction::CompactionStrategy>,
+        needless: &Needless,
+    ) -> lsm_tree::Result<bool> {
         // Held, so that no files are removed while readers wait.
         let before = self.tree.current_version();
         self.tree.compact(strategy, NEWEST)?;
-        Ok(self.tree.current_version().id() != before.id())
+        let after = self.tree.current_version();
+        let kept: HashSet<_> = after.iter_tables().map(|file| file.id()).collect();
+        before.iter_tables().filter(|file| !kept.contains(&file.id())).for_each(|file| needless.share(&file.path));
+        Ok(after.id() != before.id())
     }
 
     /// Files that a read may have to look into at once.
@@ -203,12 +223,13 @@ pub(crate) struct Tables {
     lock: Arc<File>,
     /// Whether files are merged as fast as can be.
     pub(crate) merge_in_hurry: Arc<AtomicBool>,
+    pub(crate) needless: Needless,
     all: RwLock<Vec<Arc<Table>>>,
 }
 
 impl Tables {
     /// Opens those that are there. Also answers the last sequence in their files.
-    pub(crate) fn open(folder: PathBuf, cache_bytes: u64, lock: File) -> lsm_tree::Result<(Self, u64)> {
+    pub(crate) fn open(folder: PathBuf, cache_bytes: u64, lock: File, needless: Needless) -> lsm_tree::Result<(Self, u64)> {
         fs::create_dir_all(&folder)?;
         let tables = Self {
             cache: Arc::new(Cache::with_capacity_bytes(cache_bytes)),
@@ -216,6 +237,7 @@ impl Tables {
             horizon: Arc::default(),
             lock: Arc::new(lock),
             merge_in_hurry: Arc::default(),
+            needless,
             all: RwLock::default(),
             folder,
         };
@@ -247,14 +269,19 @@ impl Tables {
         let folder = self.folder.join(format!("{}-{name}", kind.prefix()));
         let is_new = !folder.try_exists()?;
         // The engine's own idea of what is visible is not used.
+        let files: Arc<Path> = folder.join(FILES).into();
         let config = Config::new(folder, SequenceNumberCounter::default(), SequenceNumberCounter::default())
-            .with_compaction_filter_factory(Some(Arc::new(Leisurely { in_hurry: Arc::clone(&self.merge_in_hurry) })))
+            .with_compaction_filter_factory(Some(Arc::new(Leisurely {
+                folder: Arc::clone(&files),
+                in_hurry: Arc::clone(&self.merge_in_hurry),
+            })))
             .use_cache(Arc::clone(&self.cache))
             .use_descriptor_table(Some(Arc::clone(&self.files)));
         let table = Arc::new(Table {
             number: all.len() as u32,
             name: name.to_owned(),
             tree: kind.configure(config).open()?,
+            folder: files,
             memory: RwLock::default(),
             horizon: Arc::clone(&self.horizon),
             _lock: Arc::clone(&self.lock),

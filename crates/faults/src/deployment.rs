@@ -2,13 +2,14 @@
 //! is up, and ways to the brokers and nodes that can be shut for some of the processes.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
+use plaza_testkit::port;
 use tempfile::TempDir;
 
 use crate::{gate::Gate, process::Process, servers::Servers};
@@ -61,8 +62,8 @@ impl Deployment {
         for service in SERVICES.into_iter().chain(["gateway"]) {
             // One more of chat, which is started when a test scales out.
             for instance in 1..=INSTANCES + usize::from(service == "chat") {
-                ports.push(free_port()?);
-                let port = if service == "gateway" { free_port()? } else { ports[ports.len() - 1] };
+                ports.push(port::free()?);
+                let port = if service == "gateway" { port::free()? } else { ports[ports.len() - 1] };
                 processes.push(Process::new(format!("{service}{instance}"), service, port, folder.path()));
             }
         }
@@ -71,7 +72,7 @@ impl Deployment {
             brokers.push(Gate::open(*gate, vec![*listener]).await?);
         }
         // The driver finds the nodes by their addresses and the port it was given.
-        let gate_ports = [free_port()?, free_port()?];
+        let gate_ports = [port::free()?, port::free()?];
         let mut nodes = Vec::new();
         for node in &setup.cql {
             let mut gates = Vec::new();
@@ -225,13 +226,4 @@ impl Deployment {
         }
         errors
     }
-}
-
-/// A port that nobody has, and that no outgoing connection is given while its process is down.
-fn free_port() -> anyhow::Result<u16> {
-    let free = |_| {
-        let port = rand::random_range(10_000..28_000);
-        TcpListener::bind(("0.0.0.0", port)).is_ok().then_some(port)
-    };
-    (0..1000).find_map(free).context("no port is free")
 }

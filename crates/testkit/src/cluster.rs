@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{server::free_port, wait::wait_for};
+use crate::{port, wait::wait_for};
 
 /// The services that others find by addresses.
 const PEERS: [&str; 4] = ["accounts", "graph", "chat", "moments"];
@@ -73,7 +73,7 @@ impl Cluster {
             for instance in 1..=*count {
                 let name = format!("{service}{instance}");
                 let (config, log) = (folder.path().join(format!("{name}.toml")), folder.path().join(format!("{name}.log")));
-                let (internal, public, admin) = (free_port()?, free_port()?, free_port()?);
+                let (internal, public, admin) = (port::free()?, port::free()?, port::free()?);
                 processes.push(Process { name, service, config, log, internal, public, admin, child: None, banners_before: 0 });
             }
         }

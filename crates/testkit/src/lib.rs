@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod crowd;
 pub mod external;
 pub mod people;
+pub mod port;
 pub mod raw;
 pub mod replay;
 pub mod server;

@@ -1,7 +1,6 @@
 //! A real server as a child process: started on a free port, killed at any moment, started again on the same data.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Weak},
@@ -12,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::Mutex};
 
-use crate::wait::wait_for;
+use crate::{port, wait::wait_for};
 
 /// A `plaza` process of a test's own. Killed when dropped.
 pub struct Server {
@@ -67,7 +66,7 @@ impl Server {
     /// # Errors
     /// It does not start within 30 s.
     pub async fn start(binary: impl Into<PathBuf>, data: impl Into<PathBuf>, arguments: &[&str]) -> anyhow::Result<Self> {
-        let port = free_port()?;
+        let port = port::free()?;
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut server = Self { binary: binary.into(), data: data.into(), arguments, port, child: None, folder: None };
         server.restart().await?;
@@ -183,15 +182,6 @@ impl Server {
         }
         Ok(status?.code())
     }
-}
-
-/// A port that nobody has, and that no outgoing connection is given while the server is down.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    let free = |_| {
-        let port = rand::random_range(10_000..32_000);
-        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
-    };
-    (0..1000).find_map(free).context("no port is free")
 }
 
 impl Drop for Server {

@@ -70,12 +70,12 @@ pub struct Built {
 /// Assembles the service. The first one on a store makes its keys.
 ///
 /// # Errors
-/// A cost of passwords that cannot be, or a store that cannot be read or written.
+/// A cost of passwords that cannot be, or a store that cannot be read or written: then nothing was begun, and it may be tried again.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Built> {
     let Deps { store, log, peers, clock, rng, supervisor, page_tokens } = deps;
-    let metrics = Metrics::new();
     let keys = store.keys(Issuer::new_keys(&rng)?).await?;
     store.durable().await?;
+    let metrics = Metrics::new();
     let (events, sweep) = events::publisher(store.clone(), log, clock.clone(), metrics.clone());
     sweep.start(&supervisor);
     let accounts = Accounts {

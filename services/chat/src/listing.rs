@@ -3,17 +3,24 @@
 
 use std::cmp::Reverse;
 
+use futures::{StreamExt as _, TryStreamExt as _, stream, try_join};
 use plaza_processor::StoreError;
 use plaza_proto::chat::v1::{Content, Conversation, Entry, Message, content::Kind, entry::Event};
 use plaza_types::{ConversationId, UserId, id::ConversationKind};
 use prost::Message as _;
 
 use crate::{
-    domain::{conversation::row::Group, event, inbox::Membership},
+    domain::{
+        conversation::row::Group,
+        event,
+        inbox::{Membership, Reading},
+    },
     reader::Reader,
     store::{Head, Member},
 };
 
+/// Conversations of a page that are looked up at once: each takes a few reads, one after the other.
+const AT_ONCE: usize = 16;
 /// Messages among which the last one that was not deleted is looked for.
 const LOOKED_BACK: u64 = 100;
 
@@ -79,12 +86,11 @@ pub(crate) async fn page(
         activity: activity.0,
         conversation: conversation.as_bytes().to_vec(),
     });
-    let mut conversations = Vec::with_capacity(listed.len());
-    for ((.., conversation), member, head) in listed {
+    let views = listed.into_iter().map(|((.., conversation), member, head)| async move {
         let (member, head) = reader.settle(user, conversation, member, head).await?;
-        conversations.push(view(reader, user, conversation, &member, head).await?);
-    }
-    Ok((conversations, next))
+        view(reader, user, conversation, &member, head).await
+    });
+    Ok((stream::iter(views).buffered(AT_ONCE).try_collect().await?, next))
 }
 
 /// A conversation as its member sees it, or as a former member saw it last.
@@ -96,22 +102,20 @@ pub(crate) async fn view(
     head: Head,
 ) -> Result<Conversation, StoreError> {
     let (membership, reading) = (&member.membership, &member.reading);
-    let group = match conversation.kind() {
-        ConversationKind::Group => reader.store().group(conversation).await?.unwrap_or_default(),
-        ConversationKind::Direct => Group::default(),
+    let group = async {
+        match conversation.kind() {
+            ConversationKind::Group => Ok(reader.store().group(conversation).await?.unwrap_or_default()),
+            ConversationKind::Direct => Ok(Group::default()),
+        }
     };
-    let (mut unread, mut mentioned) = (reading.unread(head.sequence), reading.mentioned());
-    if unread > 0 && conversation.kind() == ConversationKind::Group {
-        // System notices take places in the order and are no messages: both counts are exact, so the difference is.
-        let up_to = reader.store().notices(conversation, head.sequence).await?;
-        unread = unread.saturating_sub(up_to - reader.store().notices(conversation, reading.read).await?.min(up_to));
-        mentioned |= reader.store().called_all(conversation, head.sequence, user).await? > reading.read;
-    }
+    let counts = unread(reader, user, conversation, reading, head);
+    let last_message = last_message(reader, user, conversation, membership, head);
+    let (group, (unread, mentioned), last_message) = try_join!(group, counts, last_message)?;
     Ok(Conversation {
         conversation_id: conversation.to_string(),
         kind: event::kind(conversation).into(),
         title: if membership.left_at.is_some() { membership.title.clone() } else { group.title },
-        last_message: last_message(reader, user, conversation, membership, head).await?,
+        last_message,
         head: head.sequence,
         read: reading.read,
         unread,
@@ -123,6 +127,28 @@ pub(crate) async fn view(
         peer_id: event::person(&membership.peer),
         read_only: membership.left_at.is_some() || group.dissolved,
     })
+}
+
+/// How many messages the user has not read, and whether one of them mentions the user.
+async fn unread(
+    reader: &Reader,
+    user: UserId,
+    conversation: ConversationId,
+    reading: &Reading,
+    head: Head,
+) -> Result<(u64, bool), StoreError> {
+    let (unread, mentioned) = (reading.unread(head.sequence), reading.mentioned());
+    if unread == 0 || conversation.kind() == ConversationKind::Direct {
+        return Ok((unread, mentioned));
+    }
+    // System notices take places in the order and are no messages: both counts are exact, so the difference is.
+    let store = reader.store();
+    let (up_to, read, called) = try_join!(
+        store.notices(conversation, head.sequence),
+        store.notices(conversation, reading.read),
+        store.called_all(conversation, head.sequence, user)
+    )?;
+    Ok((unread.saturating_sub(up_to - read.min(up_to)), mentioned || called > reading.read))
 }
 
 /// The newest message that the user did not delete, if it is among the newest.
@@ -137,10 +163,15 @@ async fn last_message(
     if first > head.sequence {
         return Ok(None);
     }
-    let deleted = reader.store().deleted(user, conversation, first..=head.sequence).await?;
+    let deleted = reader.store().deleted(user, conversation, first..=head.sequence);
+    let (deleted, newest) = try_join!(deleted, reader.message(conversation, head.sequence))?;
     let last = (first..=head.sequence).rev().find(|sequence| !deleted.contains(sequence));
-    let Some(last) = last else { return Ok(None) };
-    Ok(reader.message(conversation, last).await?.and_then(message))
+    Ok(match last {
+        None => None,
+        Some(last) if last == head.sequence => newest,
+        Some(last) => reader.message(conversation, last).await?,
+    }
+    .and_then(message))
 }
 
 /// At most `size` messages of the user's time, the nearest ones before or after a sequence, without those the user deleted.

@@ -3,6 +3,7 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plaza_event_log::{EventLog, Record, TopicPartition};
 use plaza_processor::Envelope;
 use plaza_rpc::ApiError;
@@ -21,7 +22,7 @@ use crate::{
     commands::{Asker, Commands, store},
     domain::emit,
     store::{Place, Position},
-    view::View,
+    view::{AT_ONCE, View},
 };
 
 /// Posts of one friend that are looked for.
@@ -99,12 +100,12 @@ impl Returning {
             let (listed, more) = self.view.knowledge.listed(viewer, after).await?;
             after = listed.last().copied();
             let stances = self.view.knowledge.stances(viewer, &listed, false).await?;
-            for (author, stances) in stances {
-                // Also of those who are blocked or hidden now: their posts must be there when that ends.
-                if stances.own.lists && stances.theirs.lists {
-                    let own = self.view.store.own(author, Position::NEWEST, OF_ONE).await.map_err(store)?;
-                    missed.extend(own.into_iter().filter(|place| place.created >= since));
-                }
+            // Also of those who are blocked or hidden now: their posts must be there when that ends.
+            let friends = stances.into_iter().filter(|(_, stances)| stances.own.lists && stances.theirs.lists);
+            let own: Vec<_> = friends.map(|(author, _)| self.view.store.own(author, Position::NEWEST, OF_ONE)).collect();
+            let mut own = stream::iter(own).buffer_unordered(AT_ONCE);
+            while let Some(own) = own.try_next().await.map_err(store)? {
+                missed.extend(own.into_iter().filter(|place| place.created >= since));
             }
             missed.sort_unstable_by_key(|place| Reverse(place.created));
             missed.truncate(OF_ALL);

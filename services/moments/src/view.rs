@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plaza_proto::moments::v1 as api;
 use plaza_rpc::ApiError;
 use plaza_runtime::Clock;
@@ -26,6 +27,8 @@ use crate::{
 const LIKES: usize = 100;
 /// Comments that come with a post.
 const COMMENTS: usize = 20;
+/// Reads of the store that are under way for one request.
+pub(crate) const AT_ONCE: usize = 16;
 
 /// Shows things to viewers.
 pub(crate) struct View {
@@ -147,10 +150,15 @@ impl View {
     pub(crate) async fn show(&self, sight: &mut Sight, posts: &[(PostId, Post)]) -> Result<Vec<api::Post>, Status> {
         let ids: Vec<PostId> = posts.iter().map(|(id, _)| *id).collect();
         let engagements = self.engagements(sight, &ids).await?;
+        let seen: Vec<Vec<u32>> = posts.iter().zip(&engagements).map(|((id, _), engagement)| sight.comments(*id, engagement)).collect();
+        let first = posts.iter().zip(&engagements).zip(&seen).map(|(((id, _), engagement), seen)| {
+            let first = &seen[..seen.len().min(COMMENTS)];
+            self.comments(*id, engagement, first)
+        });
+        let first = at_once(first.collect()).await?;
         let mut shown = Vec::with_capacity(posts.len());
-        for ((id, post), engagement) in posts.iter().zip(&engagements) {
+        for (((id, post), engagement), (seen, comments)) in posts.iter().zip(&engagements).zip(seen.iter().zip(first)) {
             let likes = sight.likes(*id, &engagement.likes);
-            let comments = sight.comments(*id, engagement);
             let base = if id.author == sight.viewer { emit::created(*id, post) } else { emit::shown(*id, post) };
             let like =
                 |(user, like): &(UserId, &Like)| api::PostLike { user_id: user.to_string(), created: Some(emit::timestamp(like.time)) };
@@ -158,8 +166,8 @@ impl View {
                 liked_by_me: likes.iter().any(|(user, _)| *user == sight.viewer),
                 like_count: count(likes.len()),
                 likes: likes.iter().take(LIKES).map(like).collect(),
-                comment_count: count(comments.len()),
-                comments: self.comments(*id, engagement, &comments[..comments.len().min(COMMENTS)]).await?,
+                comment_count: count(seen.len()),
+                comments,
                 ..base
             });
         }
@@ -226,18 +234,16 @@ impl View {
         let seen: Vec<PostId> = self.seen(sight, &ids).await?.into_iter().map(|(id, _)| id).collect();
         let engagements = self.engagements(sight, &seen).await?;
         let comments: Vec<Vec<u32>> = seen.iter().zip(&engagements).map(|(id, engagement)| sight.comments(*id, engagement)).collect();
-        let mut known = Vec::new();
-        for (at, notice) in notices.iter().enumerate() {
-            let Ok(place) = seen.binary_search(&notice.post) else { continue };
-            let engagement = &engagements[place];
-            if !sight.may_know(notice, engagement, &comments[place]) {
-                continue;
-            }
+        let known = notices.iter().enumerate().filter_map(|(at, notice)| {
+            let place = seen.binary_search(&notice.post).ok()?;
+            sight.may_know(notice, &engagements[place], &comments[place]).then_some((at, notice, &engagements[place]))
+        });
+        let shown = known.map(|(at, notice, engagement)| async move {
             let number = Some(notice.number).filter(|number| *number > 0);
             let comment = self.comments(notice.post, engagement, number.as_slice()).await?.pop();
-            known.push((at, shown_notice(notice, comment)));
-        }
-        Ok(known)
+            Ok((at, shown_notice(notice, comment)))
+        });
+        at_once(shown.collect()).await
     }
 }
 
@@ -256,6 +262,11 @@ fn shown_notice(notice: &Notice, comment: Option<api::PostComment>) -> api::Noti
         comment,
         created: Some(emit::timestamp(notice.time)),
     }
+}
+
+/// What these come to, in their order, a bounded number of them at a time.
+async fn at_once<T>(reads: Vec<impl Future<Output = Result<T, Status>>>) -> Result<Vec<T>, Status> {
+    stream::iter(reads).buffered(AT_ONCE).try_collect().await
 }
 
 fn count(number: usize) -> u32 {

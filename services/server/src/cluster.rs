@@ -66,11 +66,13 @@ pub(crate) async fn until_answered<T>(mut attempt: impl AsyncFnMut() -> anyhow::
 }
 
 fn is_unavailable(error: &anyhow::Error) -> bool {
+    use plaza_accounts::store::Error as Accounts;
     use plaza_event_log::Error as Log;
     use plaza_scylla_kit::Error as Cql;
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(Cql::Unavailable(_) | Cql::Unknown(_)))
             || matches!(cause.downcast_ref(), Some(Log::Unavailable(_)))
+            || matches!(cause.downcast_ref(), Some(Accounts::Unavailable(_) | Accounts::Unknown(_)))
     })
 }
 
@@ -176,6 +178,33 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_answer_is_waited_for_and_what_is_wrong_is_told_at_once() {
+        use plaza_accounts::store::Error as Accounts;
+        let away: [fn() -> anyhow::Error; 5] = [
+            || plaza_scylla_kit::Error::Unavailable(String::new()).into(),
+            || plaza_scylla_kit::Error::Unknown(String::new()).into(),
+            || plaza_event_log::Error::Unavailable(String::new()).into(),
+            || anyhow::Error::new(Accounts::Unavailable(String::new())).context("accounts"),
+            || anyhow::Error::new(Accounts::Unknown(String::new())).context("accounts"),
+        ];
+        let mut answers = away.iter();
+        let answered = until_answered(async || answers.next().map_or(Ok(7), |error| Err(error()))).await;
+        assert_eq!((answered.ok(), answers.len()), (Some(7), 0));
+
+        let mut asked = 0;
+        let wrong = until_answered(async || {
+            asked += 1;
+            Err::<(), _>(Accounts::Damaged("keys").into())
+        });
+        assert!(wrong.await.is_err());
+        assert_eq!(asked, 1);
+
+        let begun = tokio::time::Instant::now();
+        assert!(until_answered(async || Err::<(), _>(away[3]())).await.is_err());
+        assert!((WAIT..WAIT + PAUSE * 2).contains(&begun.elapsed()));
+    }
 
     /// Tables that ScyllaDB is to have as everybody else does.
     const EXEMPT: [(&str, &str); 1] = [("requests of a processor", "expires by windows of a day, as its step says")];

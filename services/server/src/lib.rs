@@ -26,7 +26,7 @@ use plaza_telemetry::{Telemetry, rpc_metrics::RpcMetrics};
 use tokio::net::{TcpListener, TcpSocket};
 use tonic::service::Routes;
 
-use self::{callbacks::Callbacks, ground::Ground};
+use self::{callbacks::Callbacks, cluster::until_answered, ground::Ground};
 
 /// Connections that wait to be accepted. All clients of a gateway come back at once when it was away: those beyond are dropped by the kernel, and
 /// try again a second later, and then three. The kernel takes its own limit if that is lower (`net.core.somaxconn`, 4,096 by default).
@@ -94,7 +94,9 @@ async fn assemble_services(config: Config, supervisor: Supervisor) -> anyhow::Re
             supervisor: supervisor.clone(),
             page_tokens: ground.page_tokens.clone(),
         };
-        let built = plaza_accounts::build(config.accounts.clone(), deps).await.context("accounts")?;
+        // The first one makes keys, and all read them.
+        let build = async || plaza_accounts::build(config.accounts.clone(), deps.clone()).await.context("accounts");
+        let built = until_answered(build).await?;
         services.add("accounts", built.routes, &accounts);
     }
     if config.runs("graph") {

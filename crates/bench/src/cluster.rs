@@ -8,6 +8,7 @@ mod outage;
 mod proxy;
 mod raw;
 mod scratch;
+mod share;
 
 use std::{
     fs,

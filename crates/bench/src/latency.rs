@@ -33,16 +33,26 @@ pub(crate) async fn run(server: &Path, report: &mut Report) -> anyhow::Result<()
 
 /// The median of sends one after the other, with a pause after each, milliseconds.
 pub(crate) async fn round(caller: &Caller, sends: usize, pause: Duration) -> anyhow::Result<f64> {
-    let mut client = ChatServiceClient::new(caller.channel.clone());
-    let mut took = histogram();
-    for _ in 0..sends {
-        let request = caller.request(message(&caller.peer));
-        let started = Instant::now();
-        client.send_message(request).await?;
-        record(&mut took, started.elapsed());
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+    let caller = caller.clone();
+    let round = async move {
+        let mut client = ChatServiceClient::new(caller.channel.clone());
+        let mut took = histogram();
+        for _ in 0..sends {
+            let request = caller.request(message(&caller.peer));
+            let started = Instant::now();
+            client.send_message(request).await?;
+            record(&mut took, started.elapsed());
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
         }
-    }
-    Ok(percentile_ms(&took, 50.0))
+        Ok(percentile_ms(&took, 50.0))
+    };
+    on_a_worker(round).await
+}
+
+/// Runs what waits for one answer after the other as a task: `main` would be woken on a thread of its own for each, after the one that read it.
+#[expect(clippy::disallowed_methods, reason = "it is awaited")]
+pub(crate) async fn on_a_worker<T: Send + 'static>(task: impl Future<Output = anyhow::Result<T>> + Send + 'static) -> anyhow::Result<T> {
+    tokio::spawn(task).await?
 }

@@ -1,31 +1,38 @@
 //! The floors: what a message takes on the same servers with the client libraries alone, in this process.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::try_join_all;
 use plaza_floor::{cql::RawTables, kafka::RawLog, process::cpu_seconds};
 
-use crate::measure::{histogram, percentile_ms, record};
+use crate::{
+    latency::on_a_worker,
+    measure::{histogram, percentile_ms, record},
+};
 
 /// As many sends as the pairs of the benchmark have on their way.
 const IN_FLIGHT: usize = 512;
 
 /// Clients of both servers.
 pub(crate) struct Raw {
-    log: RawLog,
+    log: Arc<RawLog>,
     tables: RawTables,
 }
 
 impl Raw {
     /// Creates a topic and tables, and begins to consume.
     pub(crate) async fn open(kafka: &str, cql: &str, prefix: &str, partitions: u32) -> anyhow::Result<Self> {
-        Ok(Self { log: RawLog::open(kafka, prefix, partitions).await?, tables: RawTables::create(cql, prefix).await? })
+        Ok(Self { log: Arc::new(RawLog::open(kafka, prefix, partitions).await?), tables: RawTables::create(cql, prefix).await? })
     }
 
     /// The median of records one after the other, with a pause after each, from the send until it is acknowledged and consumed, milliseconds.
     pub(crate) async fn ack(&self, sends: usize, pause: Duration) -> anyhow::Result<f64> {
         let mut took = histogram();
-        self.log.acks(sends, pause).await?.into_iter().for_each(|one| record(&mut took, one));
+        let log = Arc::clone(&self.log);
+        on_a_worker(async move { log.acks(sends, pause).await }).await?.into_iter().for_each(|one| record(&mut took, one));
         Ok(percentile_ms(&took, 50.0))
     }
 

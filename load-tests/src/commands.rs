@@ -257,7 +257,7 @@ mod tests {
             (&["--metrics", "http://127.0.0.1:1"], "--metrics is not for `coordinate`"),
             (&["--population", "people.json"], "--population is not for `coordinate`"),
             (&["--scenario", "peers"], "use `run`"),
-            (&["--scenario", "fanout"], "300 of 600 people"),
+            (&["--scenario", "fanout"], "2600 of 5200 people"),
         ] {
             let parsed =
                 Arguments::try_parse_from([&["plaza-load", "coordinate", "--generators", "2", "--listen", "127.0.0.1:0"], given].concat());

@@ -54,6 +54,7 @@ mod tests {
     fn parts_are_together_what_was_asked_for() {
         let mut whole = Scenario::load("fanout").expect("built in");
         whole.population.people = 2_001;
+        whole.population.hub_friends = 520;
         whole.population.full_groups = 3;
         whole.population.groups_per_person = 0.01;
         for of in 1..=3 {
@@ -71,8 +72,9 @@ mod tests {
         let refused = |scenario: &Scenario, of| parts(scenario, of).expect_err("too small").to_string();
         let mut fanout = Scenario::load("fanout").expect("built in");
         let error = refused(&fanout, 2);
-        assert!(error.contains("300 of 600 people") && error.contains("population.hub_friends"), "{error}");
+        assert!(error.contains("2600 of 5200 people") && error.contains("population.hub_friends"), "{error}");
         fanout.population.people = 3_000;
+        fanout.population.hub_friends = 520;
         assert!(parts(&fanout, 2).is_ok());
         let error = refused(&fanout, 3);
         assert!(error.contains("generator 3 of 3") && error.contains("mix.send_group"), "{error}");

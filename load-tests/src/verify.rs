@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use plaza_checker::{
     Violation, check,
@@ -21,14 +21,12 @@ use tokio::time::Instant;
 
 use self::read_back::{Found, read_back};
 use crate::run::{
-    base::{Base, Stand, head},
+    base::{Base, Stand, at_rest},
     people::{Outcome, To, World, fingerprint},
 };
 
 /// How long delivery may go on after the last acknowledgement.
 const SOON: Duration = Duration::from_secs(60);
-/// What nobody answered for is done, or never will be, when no inbox has grown for so long.
-const QUIET: Duration = Duration::from_secs(2);
 /// How long a server that was given too much may take for what it was given.
 const REST: Duration = Duration::from_secs(600);
 /// People read back at once.
@@ -83,7 +81,9 @@ pub async fn verify(world: &World, bases: &[Base], verified: &mut Verified, prog
     verified.acknowledged = history.sends.iter().filter(|sent| !sent.acked.is_empty()).count();
     verified.unknown = history.sends.len() - verified.acknowledged;
     if touched.sends.iter().any(|sent| sent.acked.is_empty()) {
-        quiet(world, &people).await?;
+        // People are read one after the other, and a message that comes meanwhile would be in one inbox and not in another.
+        let identities: Vec<_> = people.iter().map(|person| &*world.people[*person].identity).collect();
+        at_rest(&world.api, &identities, REST).await.context("after the run")?;
     }
     // What was acknowledged is delivered by then; what is not is lost.
     let until = Instant::now() + SOON;
@@ -113,29 +113,6 @@ pub async fn verify(world: &World, bases: &[Base], verified: &mut Verified, prog
     verified.conversations = history.members.len() + history.groups.len();
     verified.violations.extend(check(history).into_iter().map(Broken::from));
     moments::check(world, verified).await
-}
-
-/// Waits until nobody's inbox grows any more: people are read one after the other, and a message that comes meanwhile would be in one
-/// inbox and not in another.
-async fn quiet(world: &World, people: &[usize]) -> anyhow::Result<()> {
-    let until = Instant::now() + REST;
-    let mut before: Vec<u64> = Vec::new();
-    loop {
-        let heads = stream::iter(people).map(|person| async {
-            let identity = &world.people[*person].identity;
-            identity.refresh(&world.api).await?;
-            head(&world.api, identity).await
-        });
-        let heads: Vec<u64> = heads.buffered(AT_ONCE).try_collect().await?;
-        if heads == before {
-            return Ok(());
-        }
-        if Instant::now() > until {
-            bail!("inboxes still grow {REST:?} after the run");
-        }
-        before = heads;
-        tokio::time::sleep(QUIET).await;
-    }
 }
 
 /// What the run touched.

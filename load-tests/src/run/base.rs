@@ -17,6 +17,9 @@ const AT_ONCE: usize = 64;
 /// Until what was prepared has come to rest.
 const SETTLE: Duration = Duration::from_secs(60);
 
+/// What nobody answered for is done, or never will be, when no inbox has grown for so long.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Where one person stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Base {
@@ -43,6 +46,9 @@ pub struct Stand {
 /// A refusal, or no rest within a minute.
 pub async fn bases(api: &Api, people: &[Arc<Identity>], plan: &Plan, groups: &[String]) -> anyhow::Result<Vec<Base>> {
     let until = Instant::now() + SETTLE;
+    // A group is listed a moment before everybody in it is told of who came last.
+    let identities: Vec<_> = people.iter().map(|person| &**person).collect();
+    at_rest(api, &identities, SETTLE).await.context("before the run")?;
     loop {
         let bases: Vec<Base> = stream::iter(people).map(|person| base(api, person)).buffered(AT_ONCE).try_collect().await?;
         let differs = plan.groups.iter().zip(groups).find(|(group, id)| {
@@ -55,6 +61,30 @@ pub async fn bases(api: &Api, people: &[Arc<Identity>], plan: &Plan, groups: &[S
             Some((_, id)) if Instant::now() > until => bail!("the members of group {id} do not see the same of it after {SETTLE:?}"),
             Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
+    }
+}
+
+/// Waits until nobody's inbox grows any more.
+///
+/// # Errors
+/// A refusal, or one still grows after so long.
+pub async fn at_rest(api: &Api, people: &[&Identity], within: Duration) -> anyhow::Result<()> {
+    let until = Instant::now() + within;
+    let mut before: Vec<u64> = Vec::new();
+    loop {
+        let heads = stream::iter(people).map(|person| async {
+            person.refresh(api).await?;
+            head(api, person).await
+        });
+        let heads: Vec<u64> = heads.buffered(AT_ONCE).try_collect().await?;
+        if heads == before {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            bail!("inboxes still grow after {within:?}");
+        }
+        before = heads;
+        tokio::time::sleep(QUIET).await;
     }
 }
 

@@ -147,6 +147,9 @@ fn intervals(mut one: Vec<Interval>, other: &[Interval]) -> Vec<Interval> {
             mine.iter_mut().zip(row).skip(1).for_each(|(mine, theirs)| *mine = mine.max(*theirs));
         }
     }
+    // One that was lost stopped earlier.
+    let longer = other.get(one.len()..).unwrap_or_default();
+    one.extend_from_slice(longer);
     one
 }
 
@@ -181,6 +184,18 @@ mod tests {
         assert_eq!((merged.intervals.len(), merged.intervals[0].offered.to_string()), (2, "20".to_owned()));
         assert_eq!((merged.verdict(), merged.problems.as_slice()), ("failed", &["two: a violation".to_owned()][..]));
         assert!(merge(&options, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn who_went_on_for_longer_is_in_it_whichever_comes_first() {
+        let [short, long] = [1, 3].map(|seconds| {
+            let second = |at: i32| Interval { at: at.into(), offered: 10.0, achieved: 9.0, latencies: BTreeMap::new() };
+            (1..=seconds).map(second).collect::<Vec<_>>()
+        });
+        for (one, other) in [(short.clone(), &long), (long.clone(), &short)] {
+            let offered: Vec<_> = intervals(one, other).iter().map(|interval| interval.offered.to_string()).collect();
+            assert_eq!(offered, ["20", "10", "10"]);
+        }
     }
 
     #[test]

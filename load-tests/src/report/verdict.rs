@@ -1,6 +1,6 @@
 //! Whether a run is good: what is wrong with the server is a problem, and what is wrong with the figures is a doubt.
 
-use super::Report;
+use super::{Failure, Report};
 use crate::{operation::Measure, run::process::Processes, scenario::Kind};
 
 /// More of the starts than this later than a second, and the run is not valid.
@@ -32,8 +32,12 @@ impl Report {
         let ((failed, of), most) = (self.failed(), self.scenario.failed_most);
         // After a stop nobody waited for what was under way.
         if !self.stopped && failed as f64 > most * of as f64 {
+            let often = self.failures.iter().filter(|failure| failure.reason != QUOTA).max_by_key(|failure| failure.count);
+            let often =
+                often.map(|Failure { measure, reason, count }| format!(", most of all {} with {reason}, {count} times", measure.name()));
             self.problems.push(format!(
-                "{failed} of {of} operations and streams failed, or had no answer or no delivery; {:.1} % may (failed_most)",
+                "{failed} of {of} operations and streams failed, or had no answer or no delivery{}; {:.1} % may (failed_most)",
+                often.unwrap_or_default(),
                 most * 100.0
             ));
         }
@@ -125,6 +129,7 @@ mod tests {
         }
         let all = verdict(0.001, |outcome| refused(outcome, 1_000)).1;
         assert!(all.contains("1000 of 1002 operations and streams failed"), "{all}");
+        assert!(all.contains("most of all send direct: ack with X, 1000 times"), "{all}");
         // Two streams that come back again and again are two that failed.
         let lost = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((Measure::Reconnect, "X".into()), 500)).1;
         assert!(lost.contains("2 of 1002 operations and streams failed"), "{lost}");

@@ -19,7 +19,7 @@ use crate::{
     store::{Head, Member},
 };
 
-/// Conversations of a page that are looked up at once: each takes a few reads, one after the other.
+/// Conversations of a page that are looked up at once.
 const AT_ONCE: usize = 16;
 /// Messages among which the last one that was not deleted is looked for.
 const LOOKED_BACK: u64 = 100;
@@ -86,11 +86,19 @@ pub(crate) async fn page(
         activity: activity.0,
         conversation: conversation.as_bytes().to_vec(),
     });
-    let views = listed.into_iter().map(|((.., conversation), member, head)| async move {
-        let (member, head) = reader.settle(user, conversation, member, head).await?;
-        view(reader, user, conversation, &member, head).await
-    });
-    Ok((stream::iter(views).buffered(AT_ONCE).try_collect().await?, next))
+    let at_hand = listed.iter().map(|((.., conversation), member, head)| reader.settled(user, *conversation, member, *head));
+    let at_hand: Vec<_> = stream::iter(at_hand.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
+    let mut settled = Vec::with_capacity(listed.len());
+    for (((.., conversation), member, head), at_hand) in listed.into_iter().zip(at_hand) {
+        // One after the other: what is waited for takes no less time when many wait for it, and more work.
+        let (member, head) = match at_hand {
+            true => (member, head),
+            false => reader.settle(user, conversation, member, head).await?,
+        };
+        settled.push((conversation, member, head));
+    }
+    let views = settled.iter().map(|(conversation, member, head)| view(reader, user, *conversation, member, *head));
+    Ok((stream::iter(views.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?, next))
 }
 
 /// A conversation as its member sees it, or as a former member saw it last.

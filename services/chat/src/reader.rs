@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use plaza_processor::{Announce, StoreError};
 use plaza_runtime::Clock;
 use plaza_types::{
@@ -25,9 +25,14 @@ use crate::{
 const PAGE_BYTES: usize = 2 << 20;
 /// Messages not asked for that are read along rather than asked for separately.
 const READ_ALONG: u64 = 16;
-/// What another partition's owner is about to write is looked for this often, this many times.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
-const LOOKS: usize = 500;
+/// What another partition's owner is about to write is looked for again after this long, then after twice as long each time up to the longest:
+/// when much is asked of a server the owners are behind, and whoever waits for them must not keep them from their work.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+/// About a second together.
+const LOOKS: usize = 20;
+/// About a tenth.
+const FEW_LOOKS: usize = 6;
 /// Conversations of which it is known that there is something newer than the store may say.
 const DECIDED: usize = 100_000;
 /// Messages taken back that are remembered: more than can be between a decision and its row.
@@ -37,6 +42,10 @@ const RECALLED: usize = 100_000;
 const RECALLED_WITHIN: u64 = RECALL_WINDOW + 60 * SECOND;
 
 type MessageKey = (ConversationId, u64);
+
+fn pauses(looks: usize) -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE))).take(looks)
+}
 
 /// Entries of an inbox, in order, without a gap.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -138,14 +147,14 @@ impl Reader {
             return Ok(Page { entries: Vec::new(), head });
         }
         let references = self.store.entries(user, after + 1..=last).await?;
-        for _ in 0..LOOKS {
+        for pause in pauses(LOOKS) {
             let mut entries = self.resolve(after, &references).await?;
             if !entries.is_empty() {
                 self.without_deleted(user, &references, &mut entries).await?;
                 return Ok(Page { entries, head });
             }
             // The first message's row is still on its way from its conversation's owner.
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
         }
         metrics::get().missing.add(1, &[]);
         Err(StoreError { message: format!("entry {} of {user} cannot be read", after + 1) })
@@ -251,11 +260,11 @@ impl Reader {
         let mut heads = self.store.heads(conversations).await?;
         for (conversation, head) in conversations.iter().zip(&mut heads) {
             let Some(decided) = self.decided.get(conversation) else { continue };
-            for _ in 0..LOOKS {
+            for pause in pauses(LOOKS) {
                 if head.sequence >= decided {
                     break;
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(pause).await;
                 *head = self.store.heads(&[*conversation]).await?.pop().unwrap_or_default();
             }
         }
@@ -283,7 +292,7 @@ impl Reader {
         head: Head,
     ) -> Result<(Member, Head), StoreError> {
         let sent = self.store.sent(conversation, user).await?;
-        for _ in 0..LOOKS {
+        for pause in pauses(LOOKS) {
             if sent <= member.reading.counted() {
                 break;
             }
@@ -291,12 +300,31 @@ impl Reader {
                 member = newer;
             }
             if sent > member.reading.counted() {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(pause).await;
             }
         }
         let member = self.in_time(user, conversation, member).await?;
         let head = member.until(head);
         Ok((member, head))
+    }
+
+    /// Whether [`Reader::settle`] has nothing to wait for: what was read stands as it is.
+    pub(crate) async fn settled(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        member: &Member,
+        head: Head,
+    ) -> Result<bool, StoreError> {
+        let known = async {
+            if conversation.kind() == ConversationKind::Direct || member.membership.left_at.is_some() {
+                return Ok(true);
+            }
+            let known = self.store.group_member(conversation, user).await?;
+            Ok(known.is_some_and(|known| known.joined_at == member.membership.joined_at))
+        };
+        let (sent, known) = try_join(self.store.sent(conversation, user), known).await?;
+        Ok(known && sent <= member.reading.counted() && member.until(head) == head)
     }
 
     /// As the user's inbox knows the member, once that is what the conversation knows. The inbox may not know yet that the user left a group,
@@ -305,7 +333,7 @@ impl Reader {
         if conversation.kind() == ConversationKind::Direct {
             return Ok(member);
         }
-        for _ in 0..LOOKS {
+        for pause in pauses(LOOKS) {
             if member.membership.left_at.is_some() {
                 return Ok(member);
             }
@@ -313,7 +341,7 @@ impl Reader {
             if known.is_some_and(|known| known.joined_at == member.membership.joined_at) {
                 return Ok(member);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
             if let Some(newer) = self.store.member(user, conversation).await? {
                 member = newer;
             }
@@ -324,11 +352,11 @@ impl Reader {
     /// The newest sequence, looked for a moment longer when the caller speaks of one slightly above it: another instance may have told of it.
     pub(crate) async fn head_for(&self, conversation: ConversationId, sequence: u64) -> Result<u64, StoreError> {
         let mut head = self.head(conversation).await?.sequence;
-        for _ in 0..LOOKS / 10 {
+        for pause in pauses(FEW_LOOKS) {
             if sequence <= head || sequence > head + READ_ALONG {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
             head = self.head(conversation).await?.sequence;
         }
         Ok(head)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use plaza_client::{chat, graph, new_id};
 use plaza_load::{
     api::{Api, Identity},
@@ -16,8 +16,9 @@ use plaza_load::{
         prepare::{Ready, prepare},
         state::State,
     },
-    run::Options,
+    run::{Options, base::at_rest},
 };
+use plaza_testkit::wait::wait_for;
 use plaza_types::limits::{DAY, PAGE_MAX, REQUESTS_PER_DAY};
 
 use crate::server::Server;
@@ -102,24 +103,6 @@ async fn stopped_again_and_again_in_each_part_everything_is_there_once() -> anyh
     Ok(())
 }
 
-/// What was under way when the preparation stopped has come to an end, as it would have in two days: nobody's list grows any more.
-async fn at_rest(options: &Options, state: &State) -> anyhow::Result<()> {
-    let api = Api::new(&options.target, 2)?;
-    let people: Vec<_> = (0..state.people.len()).map(|number| Identity::new(state, number)).collect::<anyhow::Result<_>>()?;
-    let (mut before, mut looks) = (0, 0);
-    while looks < 5 {
-        let lists = people.iter().map(|person| {
-            let list = chat::ListConversationsRequest { page_size: PAGE_MAX, page_token: String::new() };
-            async { anyhow::Ok(api.chat().list_conversations(person.request(list)).await?.into_inner().conversations.len()) }
-        });
-        let now = try_join_all(lists).await?.into_iter().sum::<usize>();
-        looks = if now == before { looks + 1 } else { 0 };
-        before = now;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    Ok(())
-}
-
 /// The server takes no request that was made more than a day ago, and the requests that make groups are of the time when all began.
 #[tokio::test(flavor = "multi_thread")]
 async fn gone_on_with_after_two_days_no_group_is_missing_and_none_is_there_twice() -> anyhow::Result<()> {
@@ -135,7 +118,9 @@ async fn gone_on_with_after_two_days_no_group_is_missing_and_none_is_there_twice
     let id = state.groups[unnoted].take();
     state.begun -= 2 * DAY;
     state.save(&options.population)?;
-    at_rest(&options, &state).await?;
+    // What was under way has come to an end, as it would have in two days.
+    let people: Vec<_> = (0..state.people.len()).map(|number| Identity::new(&state, number)).collect::<anyhow::Result<_>>()?;
+    at_rest(&Api::new(&options.target, 2)?, &people.iter().collect::<Vec<_>>(), Duration::from_secs(60)).await?;
     let ready = prepared(&options, false).await?;
     ensure!(Some(&ready.groups[unnoted]) == id.as_ref(), "it was made anew");
     everything_is_there_once(&options, &ready).await?;
@@ -144,17 +129,18 @@ async fn gone_on_with_after_two_days_no_group_is_missing_and_none_is_there_twice
 }
 
 /// A day of the server, UTC, must not end while its quota is counted.
-async fn unless_a_day_ends() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let left = Duration::from_micros(DAY - now.as_micros() as u64 % DAY);
-    if left < Duration::from_secs(120) {
-        tokio::time::sleep(left).await;
-    }
+async fn unless_a_day_ends() -> anyhow::Result<()> {
+    let early = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let left = Duration::from_micros(DAY - now.as_micros() as u64 % DAY);
+        std::future::ready(if left > Duration::from_secs(120) { Ok(()) } else { Err("a day is about to end") })
+    };
+    wait_for("the day is long enough", Duration::from_secs(150), early).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_asked_all_that_one_may_on_a_day_goes_on_on_the_next() -> anyhow::Result<()> {
-    unless_a_day_ends().await;
+    unless_a_day_ends().await?;
     let server = Server::start().await?;
     let mut options = options(&server)?;
     options.scenario.population.hubs = 0;

@@ -86,8 +86,8 @@ pub(crate) async fn page(
         activity: activity.0,
         conversation: conversation.as_bytes().to_vec(),
     });
-    let at_hand = listed.iter().map(|((.., conversation), member, head)| reader.settled(user, *conversation, member, *head));
-    let at_hand: Vec<_> = stream::iter(at_hand.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
+    let at_hand = listed.iter().map(|((.., conversation), member, _)| reader.is_settled(user, *conversation, member));
+    let at_hand = at_once(at_hand.collect()).await?;
     let mut settled = Vec::with_capacity(listed.len());
     for (((.., conversation), member, head), at_hand) in listed.into_iter().zip(at_hand) {
         // One after the other: what is waited for takes no less time when many wait for it, and more work.
@@ -98,7 +98,12 @@ pub(crate) async fn page(
         settled.push((conversation, member, head));
     }
     let views = settled.iter().map(|(conversation, member, head)| view(reader, user, *conversation, member, *head));
-    Ok((stream::iter(views.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?, next))
+    Ok((at_once(views.collect()).await?, next))
+}
+
+/// What these come to, in their order, a bounded number of them at a time.
+async fn at_once<T>(reads: Vec<impl Future<Output = Result<T, StoreError>>>) -> Result<Vec<T>, StoreError> {
+    stream::iter(reads).buffered(AT_ONCE).try_collect().await
 }
 
 /// A conversation as its member sees it, or as a former member saw it last.

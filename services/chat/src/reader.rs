@@ -308,37 +308,17 @@ impl Reader {
         Ok((member, head))
     }
 
-    /// Whether [`Reader::settle`] has nothing to wait for: what was read stands as it is.
-    pub(crate) async fn settled(
-        &self,
-        user: UserId,
-        conversation: ConversationId,
-        member: &Member,
-        head: Head,
-    ) -> Result<bool, StoreError> {
-        let known = async {
-            if conversation.kind() == ConversationKind::Direct || member.membership.left_at.is_some() {
-                return Ok(true);
-            }
-            let known = self.store.group_member(conversation, user).await?;
-            Ok(known.is_some_and(|known| known.joined_at == member.membership.joined_at))
-        };
-        let (sent, known) = try_join(self.store.sent(conversation, user), known).await?;
-        Ok(known && sent <= member.reading.counted() && member.until(head) == head)
+    /// Whether [`Reader::settle`] has nothing to wait for.
+    pub(crate) async fn is_settled(&self, user: UserId, conversation: ConversationId, member: &Member) -> Result<bool, StoreError> {
+        let (sent, in_time) = try_join(self.store.sent(conversation, user), self.is_in_time(user, conversation, member)).await?;
+        Ok(in_time && sent <= member.reading.counted())
     }
 
     /// As the user's inbox knows the member, once that is what the conversation knows. The inbox may not know yet that the user left a group,
     /// and what came after that is not for the user. Called after the head was read: who is a member now was one when that was written.
     pub(crate) async fn in_time(&self, user: UserId, conversation: ConversationId, mut member: Member) -> Result<Member, StoreError> {
-        if conversation.kind() == ConversationKind::Direct {
-            return Ok(member);
-        }
         for pause in pauses(LOOKS) {
-            if member.membership.left_at.is_some() {
-                return Ok(member);
-            }
-            let known = self.store.group_member(conversation, user).await?;
-            if known.is_some_and(|known| known.joined_at == member.membership.joined_at) {
+            if self.is_in_time(user, conversation, &member).await? {
                 return Ok(member);
             }
             tokio::time::sleep(pause).await;
@@ -347,6 +327,14 @@ impl Reader {
             }
         }
         Err(StoreError { message: format!("the inbox of {user} does not know how long they are in {conversation}") })
+    }
+
+    async fn is_in_time(&self, user: UserId, conversation: ConversationId, member: &Member) -> Result<bool, StoreError> {
+        if conversation.kind() == ConversationKind::Direct || member.membership.left_at.is_some() {
+            return Ok(true);
+        }
+        let known = self.store.group_member(conversation, user).await?;
+        Ok(known.is_some_and(|known| known.joined_at == member.membership.joined_at))
     }
 
     /// The newest sequence, looked for a moment longer when the caller speaks of one slightly above it: another instance may have told of it.

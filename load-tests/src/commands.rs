@@ -8,12 +8,11 @@ use std::{
 
 use anyhow::Context;
 use plaza_load::{
+    bare::{self, Load},
     calibrate,
     capacity::{document, model::Model},
     coordinator::{self, generator::Own, parts::parts},
-    floor,
-    operation::Operation,
-    peers,
+    floor, peers,
     population::{
         degree::Degrees,
         prepare::{self, Pace, Ready},
@@ -72,13 +71,11 @@ fn targets(addresses: &[String], owned: bool) -> anyhow::Result<Vec<Target>> {
     addresses.iter().map(|address| Target::new(address, owned)).collect()
 }
 
-/// The floors under this rate of sends.
+/// The floors under the load of the scenario.
 async fn floors(run: &Run, options: &Options, stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
-    let sends =
-        options.scenario.rates().into_iter().filter(|(operation, _)| matches!(operation, Operation::SendDirect | Operation::SendGroup));
+    let load = Load { call_connections: options.call_connections, ..Load::like(&options.scenario) };
     let servers = run.servers.given(run.i_own_this_target)?;
-    let floors = floor::floors(sends.map(|(_, rate)| rate).sum(), 5.0, options.scenario.text_bytes, &run.out, &servers);
-    stop.unless(Box::pin(floors)).await.context("stopped while the floors were measured")?
+    stop.unless(Box::pin(floor::floors(&load, &run.out, &servers, stop))).await.context("stopped while the floors were measured")?
 }
 
 /// `run`.
@@ -138,7 +135,18 @@ pub(crate) async fn ramp(ramp: &Ramp, stop: &Stop) -> anyhow::Result<ExitCode> {
         let verdict = if step.missed.is_empty() { "met".to_owned() } else { step.missed.join("; ") };
         println!("{:>9.0}/s: {verdict}", step.rate);
     };
-    let ramped = ramp::ramp(&options, objective, ramp.most, stop, told).await?;
+    let program = std::env::current_exe()?;
+    let run = async |options: &Options| {
+        if !ramp.bare {
+            return Ok(Report::new(options, &run::run(options, stop).await?));
+        }
+        // A new one each time: one that had too much does not come back from it soon.
+        let server = floor::Server::start(&program, &ramp.run.out).await?;
+        let Options { scenario, call_connections, .. } = options;
+        let load = Load { seconds: scenario.seconds, call_connections: *call_connections, ..Load::like(scenario) };
+        bare::run(&server, &load, stop).await
+    };
+    let ramped = ramp::ramp(&options, (objective, ramp.most), stop, run, told).await?;
     let mut report = ramped.report();
     if ramp.run.floors && !report.stopped {
         // Those under the rate that was found. The floor may not bear it, and the ramp is not to be made again for that.
@@ -196,10 +204,16 @@ fn finished(report: &Report, out: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// `floor`.
-pub(crate) async fn floor(floor: &Floor) -> anyhow::Result<ExitCode> {
-    for (name, value) in
-        floor::floors(floor.rate, floor.seconds, floor.text_bytes, &floor.folder, &floor.servers.given(floor.i_own_this_target)?).await?
-    {
+pub(crate) async fn floor(floor: &Floor, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let mut scenario = Scenario::load(&floor.scenario)?;
+    scenario.rate = floor.rate.unwrap_or(scenario.rate);
+    scenario.population.people = floor.people.unwrap_or(scenario.population.people);
+    let problems = scenario.problems();
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
+    let load = Load { seconds: floor.seconds, ..Load::like(&scenario) };
+    let servers = floor.servers.given(floor.i_own_this_target)?;
+    let measured = stop.unless(Box::pin(floor::floors(&load, &floor.folder, &servers, stop))).await;
+    for (name, value) in measured.context("stopped while the floors were measured")?? {
         println!("{name}: {value:.3}");
     }
     Ok(ExitCode::SUCCESS)

@@ -1,27 +1,29 @@
-//! The floors of this machine, measured in the same run as ours: a bare tonic server that only makes each message durable, the disk, and what a
-//! Kafka and a CQL server take alone, where their addresses are given.
+//! The floors of this machine, measured in the same run as ours: a bare tonic server that only makes each message durable and hands it on, the disk,
+//! and what a Kafka and a CQL server take alone, where their addresses are given.
 
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, mpsc},
     time::Duration,
 };
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
-use plaza_floor::{USER_HEADER, cql::RawTables, kafka::RawLog};
+use plaza_floor::{
+    USER_HEADER,
+    cql::RawTables,
+    kafka::{RawLog, Took},
+};
 use tokio::{net::TcpStream, process::Child, time::Instant};
-use tokio_util::task::TaskTracker;
 
 use crate::{
-    api::{Api, failure, request},
-    arrivals::Arrivals,
-    operation::{Measure, Operation},
-    record::{Clock, Recorder, histogram},
-    run::pace::pace,
+    api::{Api, request},
+    bare::{self, Load},
+    operation::Measure,
+    record::histogram,
+    run::{self, Stop},
     scenario::Kind,
     target::Target,
 };
@@ -32,7 +34,7 @@ const ALONE: usize = 1_000;
 const PARTITIONS: u32 = 12;
 const START_FOR: Duration = Duration::from_secs(30);
 
-/// What stands before the quantile in the name of a floor: a message made durable by a bare server, under load.
+/// What stands before the quantile in the name of a floor: a message made durable by a bare server, under the load of the scenario.
 pub const ACK: &str = "ack floor";
 /// A record on its way through Kafka.
 pub const RECORD: &str = "a record produced and consumed";
@@ -51,15 +53,21 @@ pub fn name(what: &str, quantile: &str) -> String {
 pub const SERVE: &str = "serve-floor";
 
 /// A floor's server: this program again, killed when dropped.
-pub(crate) struct Server {
+pub struct Server {
     pub(crate) target: Target,
     child: Child,
     _data: tempfile::TempDir,
 }
 
 impl Server {
-    /// Starts `program` with its data in a new folder inside `folder`.
-    pub(crate) async fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts `program`, which is this one, with its data in a new folder inside `folder`.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or the server does not start.
+    pub async fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
+        // The server's, too: it is started with ours.
+        run::raise_limits();
+        std::fs::create_dir_all(folder)?;
         let data = tempfile::tempdir_in(folder)?;
         // Free now; who takes it meanwhile makes the start fail.
         let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -108,7 +116,7 @@ impl Servers {
         if !self.kafka.is_empty() {
             let log = RawLog::open(&self.kafka, &prefix, PARTITIONS).await?;
             log.acks(ALONE / 5, Duration::ZERO).await?;
-            note_all(RECORD, log.acks(ALONE, Duration::ZERO).await?);
+            note_all(RECORD, log.acks(ALONE, Duration::ZERO).await?.iter().map(Took::both).collect());
             log.remove().await?;
         }
         if !self.cql.is_empty() {
@@ -132,18 +140,18 @@ pub(crate) fn note(floors: &mut BTreeMap<String, f64>, what: &str, all: &Histogr
     }
 }
 
-/// Measures the floors: alone, and with messages of `text_bytes` arriving at `rate` for `seconds`. `folder` is on the disk of the server's data.
+/// Measures the floors: alone, and under a load of which messages are a part. `folder` is on the disk of the server's data.
 ///
 /// # Errors
 /// The floor's server does not start, the folder cannot be written to, or the servers do not answer.
-pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path, servers: &Servers) -> anyhow::Result<BTreeMap<String, f64>> {
+pub async fn floors(load: &Load, folder: &Path, servers: &Servers, stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
     std::fs::create_dir_all(folder)?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("plaza-load"));
     let mut floors = BTreeMap::new();
     let mut disk = plaza_floor::fdatasync_ms(folder)?;
     let server = Server::start(&program, folder).await?;
-    let api = Arc::new(Api::new(&server.target, 8)?);
-    let text = "x".repeat(text_bytes);
+    let api = Api::new(&server.target, 1)?;
+    let text = "x".repeat(load.text_bytes);
     let mut alone = histogram();
     for _ in 0..ALONE {
         let started = Instant::now();
@@ -151,9 +159,15 @@ pub async fn floors(rate: f64, seconds: f64, text_bytes: usize, folder: &Path, s
         record(&mut alone, started.elapsed());
     }
     note(&mut floors, "ack floor of one client alone", &alone);
-    if rate > 0.0 {
-        note(&mut floors, ACK, &open_loop(&api, rate, seconds, &text).await?);
-        floors.insert("ack floor rate, messages/s".to_owned(), rate);
+    if load.sends > 0.0 {
+        let under_load = bare::run(&server, load, stop).await?;
+        let wrong = [&under_load.problems[..], &under_load.doubts[..]].concat();
+        anyhow::ensure!(wrong.is_empty(), "the floor is not measured: {}", wrong.join("; "));
+        let acknowledged = under_load.row(Measure::AckDirect, Kind::Steady).context("nothing arrived at the floor")?;
+        floors.extend([("p50", acknowledged.p50), ("p99", acknowledged.p99)].map(|(quantile, took)| (name(ACK, quantile), took)));
+        floors.insert("ack floor rate, messages/s".to_owned(), load.sends);
+        floors.insert("ack floor rate, operations/s".to_owned(), under_load.scenario.rate);
+        floors.insert("ack floor live streams".to_owned(), under_load.streams as f64);
     }
     floors.extend(servers.floors().await?);
     disk.extend(plaza_floor::fdatasync_ms(folder)?);
@@ -173,35 +187,4 @@ async fn send(api: &Api, text: &str) -> Result<(), tonic::Status> {
     let mut message = request(message);
     message.metadata_mut().insert(USER_HEADER, tonic::metadata::MetadataValue::from_static("a"));
     api.chat().send_message(message).await.map(drop)
-}
-
-async fn open_loop(api: &Arc<Api>, rate: f64, seconds: f64, text: &str) -> anyhow::Result<Histogram<u64>> {
-    let end = Duration::from_secs_f64(seconds);
-    let recorder = Arc::new(Recorder::new(Clock::standing(), &[(end, Kind::Steady)]));
-    let arrivals = Arrivals::new(&[(Operation::SendDirect, rate)], &[(end, 1.0)], 1);
-    let (tasks, runtime) = (TaskTracker::new(), tokio::runtime::Handle::current());
-    recorder.clock().start();
-    let (_keep, stop) = mpsc::channel();
-    let pacing = {
-        let (recorder, api, text, tasks) = (Arc::clone(&recorder), Arc::clone(api), text.to_owned(), tasks.clone());
-        move || {
-            pace(arrivals, &recorder, &stop, |_, scheduled| {
-                let (recorder, api, text) = (Arc::clone(&recorder), Arc::clone(&api), text.clone());
-                let sending = async move {
-                    match send(&api, &text).await {
-                        Ok(()) => recorder.answer(Measure::AckDirect, scheduled),
-                        Err(status) => recorder.fail(Measure::AckDirect, failure(&status)),
-                    }
-                };
-                tasks.spawn_on(sending, &runtime);
-            });
-        }
-    };
-    tokio::task::spawn_blocking(pacing).await?;
-    tasks.close();
-    tasks.wait().await;
-    let _ = recorder.interval(end);
-    let mut totals = recorder.totals();
-    anyhow::ensure!(totals.failures.is_empty(), "the floor failed: {:?}", totals.failures);
-    totals.histograms.remove(&(Measure::AckDirect, Kind::Steady)).context("nothing arrived at the floor")
 }

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod arrivals;
+pub mod bare;
 pub mod calibrate;
 pub mod capacity;
 pub mod coordinator;

@@ -5,7 +5,7 @@ mod commands;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use plaza_load::{ramp::Objective, run::Stop};
+use plaza_load::{bare::CALL_CONNECTIONS, ramp::Objective, run::Stop};
 
 // Many small buffers of connections come and go: the system's allocator would keep what is freed in pieces.
 #[global_allocator]
@@ -115,6 +115,10 @@ struct Ramp {
     /// Milliseconds within which 99 % of the messages are to be delivered.
     #[arg(long, default_value_t = Objective::default().delivery_p99)]
     delivery_p99: f64,
+    /// The highest rate of a bare server of its own instead, which only makes messages durable and hands them on, under the same load. The target
+    /// is left alone.
+    #[arg(long)]
+    bare: bool,
 }
 
 /// The servers of a cluster.
@@ -133,15 +137,18 @@ struct Servers {
 struct Floor {
     #[command(flatten)]
     servers: Servers,
-    /// Messages a second for the floor under load.
-    #[arg(long, default_value_t = 1_000.0)]
-    rate: f64,
-    /// Seconds of it.
-    #[arg(long, default_value_t = 5.0)]
+    /// The scenario whose load the floor's server has, or a path that ends in .toml.
+    #[arg(long, default_value = "chat")]
+    scenario: String,
+    /// Operations a second, instead of the scenario's.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// People, instead of the scenario's.
+    #[arg(long)]
+    people: Option<usize>,
+    /// Seconds of it, the first fifth to get warm.
+    #[arg(long, default_value_t = 6.0)]
     seconds: f64,
-    /// Bytes of a message's text.
-    #[arg(long, default_value_t = 100)]
-    text_bytes: usize,
     /// A folder on the disk that the server's data is on.
     #[arg(long, default_value = "target/load")]
     folder: PathBuf,
@@ -218,7 +225,7 @@ struct Run {
     #[arg(long, value_delimiter = ',')]
     metrics: Vec<String>,
     /// Connections for calls beside the live streams.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = CALL_CONNECTIONS)]
     call_connections: usize,
     /// Do not check afterwards what was sent.
     #[arg(long)]
@@ -254,7 +261,7 @@ async fn started(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Generate(generate) => commands::generate(&generate, &watched()?).await,
         Arguments::Ramp(ramp) => commands::ramp(&ramp, &watched()?).await,
         Arguments::Prepare(prepare) => commands::prepare(&prepare, &watched()?).await,
-        Arguments::Floor(floor) => commands::floor(&floor).await,
+        Arguments::Floor(floor) => commands::floor(&floor, &watched()?).await,
         Arguments::Calibrate(calibrate) => commands::calibrate(&calibrate, &watched()?).await,
         Arguments::Capacity(capacity) => commands::capacity(&capacity),
         Arguments::Compare { reports, with } => commands::compare(&reports, &with),

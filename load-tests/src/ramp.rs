@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     operation::Measure,
     report::{Report, Tried},
-    run::{self, Options, Stop},
+    run::{Options, Stop},
     scenario::Kind,
 };
 
@@ -109,11 +109,17 @@ pub struct Ramped {
     trouble: Option<String>,
 }
 
-/// Runs the scenario at rate after rate with the same people.
+/// Makes runs of the scenario at rate after rate, each by `run`.
 ///
 /// # Errors
 /// The scenario has no rate, or not one run could be made.
-pub async fn ramp(options: &Options, objective: Objective, most: f64, stop: &Stop, mut told: impl FnMut(&Step)) -> anyhow::Result<Ramped> {
+pub async fn ramp(
+    options: &Options,
+    (objective, most): (Objective, f64),
+    stop: &Stop,
+    run: impl AsyncFn(&Options) -> anyhow::Result<Report>,
+    mut told: impl FnMut(&Step),
+) -> anyhow::Result<Ramped> {
     ensure!(!options.scenario.rates().is_empty(), "{} has no mix: there is no rate to search for", options.name);
     let mut search = Search::new(options.scenario.rate, most);
     let mut ramped = Ramped { steps: Vec::new(), stopped: false, trouble: None };
@@ -121,8 +127,8 @@ pub async fn ramp(options: &Options, objective: Objective, most: f64, stop: &Sto
         let mut options = options.clone();
         options.scenario.rate = rate;
         options.seed += ramped.steps.len() as u64;
-        let outcome = match run::run(&options, stop).await {
-            Ok(outcome) => outcome,
+        let report = match run(&options).await {
+            Ok(report) => report,
             Err(error) if ramped.steps.is_empty() => return Err(error),
             Err(error) => {
                 ramped.stopped = stop.asked.load(Ordering::Relaxed);
@@ -130,7 +136,6 @@ pub async fn ramp(options: &Options, objective: Objective, most: f64, stop: &Sto
                 break;
             }
         };
-        let report = Report::new(&options, &outcome);
         let missed = objective.missed(&report);
         search.tell(rate, missed.is_empty());
         let step = Step { rate, missed, report };
@@ -244,7 +249,8 @@ mod tests {
         for name in ["idle", "peers"] {
             let mut options = crate::run::tests::options();
             options.scenario = Scenario::load(name).expect("built in");
-            let ramped = ramp(&options, Objective::default(), 1e3, &Stop::default(), |_| ()).await;
+            let ramped =
+                ramp(&options, (Objective::default(), 1e3), &Stop::default(), async |_: &Options| Ok(Report::default()), |_| ()).await;
             assert!(ramped.is_err_and(|error| error.to_string().contains("no mix")), "{name}");
         }
     }

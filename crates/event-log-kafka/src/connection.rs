@@ -7,7 +7,7 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -111,11 +111,17 @@ fn secure(settings: &mut ClientConfig, config: &Config) -> Result<(), Error> {
 pub(crate) struct Events {
     role: &'static str,
     last: Mutex<Option<Instant>>,
+    heard: AtomicUsize,
 }
 
 impl Events {
     pub(crate) fn new(role: &'static str) -> Self {
-        Self { role, last: Mutex::new(None) }
+        Self { role, last: Mutex::new(None), heard: AtomicUsize::new(0) }
+    }
+
+    /// How many things the client said.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// Logs what is wrong, unless something was a moment ago.
@@ -132,10 +138,12 @@ impl Events {
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(client = self.role, ?level, facility, message, "kafka client");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
         self.wrong(&error, reason);
     }
 
@@ -180,6 +188,11 @@ impl Threads {
             drop(running);
         });
         thread.map(drop).map_err(|error| Error::Unavailable(format!("no thread: {error}")))
+    }
+
+    /// Runs a task beside them.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(task);
     }
 
     pub(crate) fn end(&self) {

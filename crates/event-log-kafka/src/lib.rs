@@ -57,7 +57,7 @@ use self::{
     connection::{Connection, Threads},
     groups::Member,
     metrics::Metrics,
-    produce::{Ack, KafkaProducer, Kind, Lines},
+    produce::{Ack, Append, KafkaProducer, Kind, Lines},
     queries::{Queries, Question},
     readers::Readers,
     topics::Topics,
@@ -140,11 +140,12 @@ impl KafkaLog {
     }
 
     async fn try_append(&self, to: TopicPartition, record: &Record) -> Result<(), Error> {
+        let began = Instant::now();
         let place = self.topics.place(to)?;
         let bytes = limits::check(record)? + record.key.len() + record.value.len();
         let room = Arc::clone(&self.room).acquire_many_owned((bytes >> 10) as u32 + 1).await;
         let room = room.map_err(|_| Error::Unavailable("closed".to_owned()))?;
-        let (ack, told) = Ack::new(1, Some(room));
+        let (ack, told) = Ack::new(1, Some(Append::new(began, Arc::clone(&self.metrics), room)));
         let line = self.appends.line(to.partition as usize)?;
         line.send(place, to.partition, record, ack)?;
         line.outcome(told).await
@@ -168,9 +169,8 @@ impl EventLog for KafkaLog {
     }
 
     async fn append(&self, to: TopicPartition, record: Record) -> Result<(), Error> {
-        let began = Instant::now();
         let appended = self.try_append(to, &record).await;
-        self.count("append", appended.inspect(|()| self.metrics.appended(began.elapsed())))
+        self.count("append", appended)
     }
 
     fn producer(&self) -> Box<dyn Producer> {

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::waves::{Outgoing, Sent, Waves};
 use crate::{
     connection::{Connection, Events, Threads, describe, is_final, unavailable},
+    metrics::Metrics,
     topics::Topics,
 };
 
@@ -83,21 +84,37 @@ impl Kind {
     }
 }
 
+/// What is kept of an append until the record is out of the client's hands, also when nobody waits any more.
+pub(crate) struct Append {
+    began: Instant,
+    metrics: Arc<Metrics>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Append {
+    /// One that began then and takes this room until it is answered.
+    pub(crate) fn new(began: Instant, metrics: Arc<Metrics>, room: OwnedSemaphorePermit) -> Self {
+        Self { began, metrics, _room: room }
+    }
+}
+
 /// Counts the acknowledgements of records that were sent together, and tells who waits for them.
 pub(crate) struct Ack {
     left: AtomicUsize,
     told: Mutex<Option<oneshot::Sender<Result<(), Error>>>>,
-    /// Kept until the record is out of the client's hands, also when nobody waits any more.
-    _room: Option<OwnedSemaphorePermit>,
+    append: Option<Append>,
 }
 
 impl Ack {
-    pub(crate) fn new(records: usize, room: Option<OwnedSemaphorePermit>) -> (Arc<Self>, oneshot::Receiver<Result<(), Error>>) {
+    pub(crate) fn new(records: usize, append: Option<Append>) -> (Arc<Self>, oneshot::Receiver<Result<(), Error>>) {
         let (tell, told) = oneshot::channel();
-        (Arc::new(Self { left: AtomicUsize::new(records), told: Mutex::new(Some(tell)), _room: room }), told)
+        (Arc::new(Self { left: AtomicUsize::new(records), told: Mutex::new(Some(tell)), append }), told)
     }
 
     fn record(&self, outcome: Result<(), Error>) {
+        if let Some(append) = self.append.as_ref().filter(|_| outcome.is_ok()) {
+            append.metrics.appended(append.began.elapsed());
+        }
         let was_last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
         if (was_last || outcome.is_err())
             && let Some(tell) = self.told.lock().take()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use futures::future::try_join;
+use futures::{TryFutureExt as _, future::try_join};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -39,6 +39,23 @@ pub fn admin(brokers: &str) -> anyhow::Result<AdminClient<DefaultClientContext>>
 #[must_use]
 pub fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
+}
+
+/// What a record took from when it was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// Until it was acknowledged.
+    pub acknowledged: Duration,
+    /// Until it was consumed.
+    pub consumed: Duration,
+}
+
+impl Took {
+    /// Until it was both.
+    #[must_use]
+    pub fn both(&self) -> Duration {
+        self.acknowledged.max(self.consumed)
+    }
 }
 
 /// A topic, its producer and two that consume it.
@@ -85,17 +102,19 @@ impl RawLog {
         self.produced.load(Ordering::Relaxed)
     }
 
-    /// Records one after the other, with a pause after each: from the send until it is acknowledged and consumed.
+    /// Records one after the other, with a pause after each.
     ///
     /// # Errors
     /// One is not acknowledged, or not consumed.
-    pub async fn acks(&self, records: usize, pause: Duration) -> anyhow::Result<Vec<Duration>> {
+    pub async fn acks(&self, records: usize, pause: Duration) -> anyhow::Result<Vec<Took>> {
         let mut took = Vec::with_capacity(records);
         for _ in 0..records {
             let started = Instant::now();
             let before = self.produced();
-            try_join(self.produce(), consumed(&self.tails[0], before + 1)).await?;
-            took.push(started.elapsed());
+            let acknowledged = self.produce().map_ok(|_| started.elapsed());
+            let consumed = consumed(&self.tails[0], before + 1).map_ok(|()| started.elapsed());
+            let (acknowledged, consumed) = try_join(acknowledged, consumed).await?;
+            took.push(Took { acknowledged, consumed });
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }

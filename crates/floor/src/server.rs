@@ -271,6 +271,9 @@ impl Floor {
                             let _ = frames.send(Ok(answer(connect_response::Frame::Welcome(welcome)))).await;
                         }
                         Some(Ok(gateway::ConnectRequest { frame: Some(connect_request::Frame::Send(send)) })) => sends.push(floor.deliver(&frames, send)),
+                        Some(Ok(gateway::ConnectRequest { frame: Some(connect_request::Frame::Ping(ping)) })) => {
+                            let _ = frames.send(Ok(answer(connect_response::Frame::Pong(gateway::Pong { nonce: ping.nonce })))).await;
+                        }
                         Some(Ok(_)) => {}
                         _ => return,
                     },

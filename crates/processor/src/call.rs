@@ -193,11 +193,48 @@ impl Caller {
         let headers = command.traceparent.map(|value| vec![("traceparent", value)]).unwrap_or_default();
         let record = Record { key: command.key, value: envelope.encode_to_vec().into(), headers };
         let limit = std::time::Duration::from_micros(command.deadline.saturating_sub(command.now));
-        let decided = tokio::time::timeout(limit, async {
-            self.log.append(to, record).await?;
-            // The sender is dropped only with the process.
-            decision.await.map_err(|_| CallError::Undecided)
-        });
+        let decided = tokio::time::timeout(limit, decided(decision, self.log.append(to, record)));
         decided.await.unwrap_or(Err(CallError::Undecided))
+    }
+}
+
+/// The decision on what is being appended. Who has decided it has read it in the log, perhaps before the log's own answer is here.
+async fn decided(
+    mut decision: oneshot::Receiver<Outcome>,
+    appended: impl Future<Output = Result<(), Error>>,
+) -> Result<Outcome, CallError> {
+    // The sender is dropped only with the process.
+    let gone = |_| CallError::Undecided;
+    tokio::select! {
+        biased;
+        decided = &mut decision => decided.map_err(gone),
+        appended = appended => {
+            appended?;
+            decision.await.map_err(gone)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_decision_does_not_wait_for_the_logs_answer_and_nobody_waits_for_one_on_what_was_not_taken() {
+        let (decide, decision) = oneshot::channel();
+        assert!(decide.send(Outcome::default()).is_ok());
+        assert!(decided(decision, pending()).await.is_ok());
+
+        let (_decide, decision) = oneshot::channel();
+        let refused = decided(decision, ready(Err(Error::Unavailable("full".to_owned())))).await;
+        assert!(matches!(refused, Err(CallError::Log(Error::Unavailable(_)))), "{refused:?}");
+
+        let (decide, decision) = oneshot::channel();
+        let mut later = Box::pin(decided(decision, ready(Ok(()))));
+        assert!(futures::poll!(&mut later).is_pending(), "it is in the log, and nobody has decided");
+        assert!(decide.send(Outcome::default()).is_ok());
+        assert!(later.await.is_ok());
     }
 }

@@ -22,9 +22,9 @@ const WARM: Duration = Duration::from_secs(3);
 /// Everything is written when nothing was for so many looks: for longer than until the next checkpoint.
 const QUIET: u32 = 6;
 const LOOK: Duration = Duration::from_millis(250);
-/// What each process of chat may use where a second one is measured. With twice as much of two cores there is no room left for the servers and the
-/// load.
-const CORES: f64 = 0.2;
+/// What each process of chat may use where a second one is measured. With much more of two cores there is no room left for the servers and the load;
+/// with less, what a process does when nothing is asked of it counts for more.
+const CORES: f64 = 0.3;
 const SERVICES: [&str; 4] = ["gateway", "chat", "graph", "accounts"];
 
 /// A drive of ours.

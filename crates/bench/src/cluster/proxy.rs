@@ -1,16 +1,16 @@
-//! Unary calls that the gateway forwards to another process, beside those to a bare echo: CPU of the process that clients are connected to. Once as
-//! many a second as to the echo, few enough that each is alone; once with each caller's next call right after an answer, and the echo is called as
-//! often as that came to.
+//! Unary calls that the gateway forwards to another process: CPU of the gateway, which is the server of one call and the client of another, beside
+//! that of both ends of a bare echo, and of its server alone. Once as many a second as echoes, few enough that each is alone; once with each caller's
+//! next call right after an answer, and as many echoes a second as that came to.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use plaza_floor::process::cpu_seconds;
 use plaza_proto::chat::v1::{GetConversationRequest, chat_service_client::ChatServiceClient};
-use tokio::time::{interval_at, sleep_until};
+use tokio::time::{Interval, interval_at, sleep_until};
 
 use super::Bench;
 use crate::{
@@ -36,26 +36,34 @@ pub(super) async fn run(bench: &mut Bench, report: &mut Report) -> anyhow::Resul
         ours.push((caller, conversation));
     }
     for (name, pace) in [("gateway CPU per proxied call", Some(EVERY)), ("gateway CPU per proxied call, back to back", None)] {
-        let (mut rounds, mut rates) = (Vec::new(), Vec::new());
+        let (mut rounds, mut of_load) = (Vec::new(), 0.0);
         // The first is to get warm.
         for round in 0..=ROUNDS {
             let ours = calls(gateway, &ours, pace).await?;
             let pace = pace.unwrap_or(Duration::from_secs_f64(PAIRS as f64 / ours.rate));
-            let floor = calls(floor.pid(), &floors, Some(pace)).await?;
-            if round > 0 {
-                rounds.push((floor.cpu, ours.cpu));
-                rates.push(ours.rate);
+            let mut floor = calls(floor.pid(), &floors, Some(pace)).await?;
+            if round == 0 {
+                of_load = ticking(pace).await?;
+            } else {
+                floor.own -= of_load;
+                rounds.push((floor, ours));
             }
         }
-        report.ratio(name, "us", &rounds, 1.6, 1.2);
-        report.note(&format!("{name}: calls a second"), median(rates.into_iter()));
+        let both_ends: Vec<(f64, f64)> = rounds.iter().map(|(floor, ours)| (floor.cpu + floor.own, ours.cpu)).collect();
+        report.ratio(name, "us", &both_ends, 1.6, 1.2);
+        let median_of = |figure: fn(&(Round, Round)) -> f64| median(rounds.iter().map(figure));
+        report.note(&format!("{name}: the echo's server alone, us"), median_of(|(floor, _)| floor.cpu));
+        report.note(&format!("{name}: ours beside that"), median_of(|(floor, ours)| ours.cpu / floor.cpu));
+        report.note(&format!("{name}: calls a second"), median_of(|(_, ours)| ours.rate));
     }
     Ok(())
 }
 
 struct Round {
-    /// Microseconds of the process for each call.
+    /// Microseconds of the process that is called, for each call.
     cpu: f64,
+    /// The same of this process, which calls.
+    own: f64,
     /// Calls a second.
     rate: f64,
 }
@@ -63,10 +71,10 @@ struct Round {
 /// Calls for a while, each caller at this pace or as fast as it is answered.
 async fn calls(pid: u32, callers: &[(Caller, String)], every: Option<Duration>) -> anyhow::Result<Round> {
     let calls = &AtomicU64::new(0);
-    let (cpu, begin) = (cpu_seconds(pid)?, Instant::now());
+    let spent = || anyhow::Ok([cpu_seconds(pid)?, cpu_seconds(std::process::id())?]);
+    let (before, begin) = (spent()?, Instant::now());
     let each = callers.iter().enumerate().map(|(place, (caller, conversation))| async move {
-        // Evenly spread: the same number at once, whoever answers.
-        let mut ticks = every.map(|every| interval_at((begin + every * place as u32 / PAIRS as u32).into(), every));
+        let mut ticks = every.map(|every| ticks(begin, place, every));
         let mut client = ChatServiceClient::new(caller.channel.clone());
         while begin.elapsed() < TIME {
             if let Some(ticks) = &mut ticks {
@@ -80,6 +88,27 @@ async fn calls(pid: u32, callers: &[(Caller, String)], every: Option<Duration>) 
     });
     try_join_all(each).await?;
     sleep_until((begin + TIME).into()).await;
-    let calls = calls.load(Ordering::Relaxed) as f64;
-    Ok(Round { cpu: (cpu_seconds(pid)? - cpu) * 1e6 / calls, rate: calls / begin.elapsed().as_secs_f64() })
+    let (calls, after) = (calls.load(Ordering::Relaxed) as f64, spent()?);
+    let [cpu, own] = [0, 1].map(|end| (after[end] - before[end]) * 1e6 / calls);
+    Ok(Round { cpu, own, rate: calls / begin.elapsed().as_secs_f64() })
+}
+
+/// Evenly spread over the callers: the same number at once, whoever answers.
+fn ticks(begin: Instant, place: usize, every: Duration) -> Interval {
+    interval_at((begin + every * place as u32 / PAIRS as u32).into(), every)
+}
+
+/// Microseconds that it takes to know when a call is due.
+async fn ticking(every: Duration) -> anyhow::Result<f64> {
+    let (before, begin) = (cpu_seconds(std::process::id())?, Instant::now());
+    let each = (0..PAIRS).map(|place| async move {
+        let (mut ticks, mut count) = (ticks(begin, place, every), 0_u64);
+        while begin.elapsed() < TIME {
+            ticks.tick().await;
+            count += 1;
+        }
+        count
+    });
+    let count: u64 = join_all(each).await.into_iter().sum();
+    Ok((cpu_seconds(std::process::id())? - before) * 1e6 / count as f64)
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use futures::future::try_join_all;
-use plaza_floor::{cql::RawTables, kafka::RawLog, process::cpu_seconds};
+use plaza_floor::{
+    cql::RawTables,
+    kafka::{RawLog, Took},
+    process::cpu_seconds,
+};
 
 use crate::{
     latency::on_a_worker,
@@ -15,6 +19,14 @@ use crate::{
 
 /// As many sends as the pairs of the benchmark have on their way.
 const IN_FLIGHT: usize = 512;
+
+/// Milliseconds from when a record is sent.
+pub(crate) struct Acks {
+    pub(crate) acknowledged: f64,
+    pub(crate) consumed: f64,
+    /// Until it is both.
+    pub(crate) both: f64,
+}
 
 /// Clients of both servers.
 pub(crate) struct Raw {
@@ -28,12 +40,16 @@ impl Raw {
         Ok(Self { log: Arc::new(RawLog::open(kafka, prefix, partitions).await?), tables: RawTables::create(cql, prefix).await? })
     }
 
-    /// The median of records one after the other, with a pause after each, from the send until it is acknowledged and consumed, milliseconds.
-    pub(crate) async fn ack(&self, sends: usize, pause: Duration) -> anyhow::Result<f64> {
-        let mut took = histogram();
+    /// The medians of records one after the other, with a pause after each.
+    pub(crate) async fn ack(&self, sends: usize, pause: Duration) -> anyhow::Result<Acks> {
         let log = Arc::clone(&self.log);
-        on_a_worker(async move { log.acks(sends, pause).await }).await?.into_iter().for_each(|one| record(&mut took, one));
-        Ok(percentile_ms(&took, 50.0))
+        let took = on_a_worker(async move { log.acks(sends, pause).await }).await?;
+        let p50 = |figure: fn(&Took) -> Duration| {
+            let mut all = histogram();
+            took.iter().for_each(|one| record(&mut all, figure(one)));
+            percentile_ms(&all, 50.0)
+        };
+        Ok(Acks { acknowledged: p50(|took| took.acknowledged), consumed: p50(|took| took.consumed), both: p50(Took::both) })
     }
 
     /// CPU milliseconds of this process for each message with so many rows, many at once for a while. Nothing else must run in it.

@@ -1,5 +1,7 @@
-//! The thread of one client that reads. It alone polls, begins and ends: then no record of a partition that was given up can come after it was
-//! begun again somewhere else.
+//! One client that reads. A task gives its records to their readers as soon as the library says that there are some, which takes a switch of threads
+//! less than a thread that waits for them, and each of them a message waits for. A thread begins and ends partitions, because that waits for the
+//! library, up to a millisecond; the task does so only for a reader that has enough. Only one of the two is at work at any time: then no record of a
+//! partition that was given up can come after it was begun again.
 //!
 //! A reader with too many records waiting is ended at the client and later begun where it stopped. Pausing it would throw away the same
 //! records and leave it to the library where it goes on. Partitions are not split into queues of their own, which have stalled.
@@ -7,10 +9,11 @@
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use plaza_event_log::{Error, Offset, Record, Stored, limits};
 use rdkafka::{
     Message as _, Offset as KafkaOffset, TopicPartitionList,
@@ -18,15 +21,18 @@ use rdkafka::{
     error::KafkaResult,
     message::{BorrowedMessage, Headers as _},
 };
+use tokio::{sync::Notify, task::yield_now, time::sleep};
 
 use super::slot::{Push, Slot};
 use crate::connection::{Connection, Events, Threads, describe, unavailable};
 
 const ROLE: &str = "readers";
-/// How soon a command is obeyed when no record comes.
-const POLL: Duration = Duration::from_millis(20);
-/// The same while a reader has enough, and may have room at any moment.
-const POLL_HELD: Duration = Duration::from_millis(2);
+/// How soon the thread ends, and how often it has the task look.
+const LOOK: Duration = Duration::from_millis(100);
+/// Records that are given out before others have a turn.
+const AT_ONCE: usize = 256;
+/// Errors can come without end.
+const AFTER_ERROR: Duration = Duration::from_millis(20);
 
 const SETTINGS: [(&str, &str); 11] = [
     ("enable.auto.commit", "false"),
@@ -65,16 +71,21 @@ type Slots = HashMap<Arc<str>, HashMap<i32, Arc<Slot>>>;
 
 /// The client and its readers.
 pub(super) struct Poller {
-    consumer: BaseConsumer<Events>,
-    commands: mpsc::Receiver<Command>,
-    slots: Slots,
-    /// Those that have enough.
-    held: Vec<Arc<Slot>>,
+    open: Mutex<Open>,
+    /// The client has records, or nothing more is to come.
+    arrived: Arc<Notify>,
     events: Events,
 }
 
+struct Open {
+    /// Until the thread ends, which alone may drop it: that can block for seconds.
+    consumer: Option<BaseConsumer<Events>>,
+    /// Until either of the two ends.
+    slots: Option<Slots>,
+}
+
 impl Poller {
-    /// Starts the thread.
+    /// Starts the task and the thread.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -86,89 +97,169 @@ impl Poller {
         for (key, value) in SETTINGS {
             settings.set(key, value);
         }
-        let consumer = settings.create_with_context(Events::new(ROLE)).map_err(|error| unavailable(&error))?;
+        let mut consumer: BaseConsumer<Events> = settings.create_with_context(Events::new(ROLE)).map_err(|error| unavailable(&error))?;
+        let arrived = Arc::new(Notify::new());
+        let tell_of_it = Arc::clone(&arrived);
+        consumer.set_nonempty_callback(move || tell_of_it.notify_one());
+        // What came before is not told.
+        arrived.notify_one();
+        let open = Mutex::new(Open { consumer: Some(consumer), slots: Some(HashMap::new()) });
+        let poller = Arc::new(Self { open, arrived, events: Events::new(ROLE) });
         let (tell, commands) = mpsc::channel();
-        let mut poller = Self { consumer, commands, slots: HashMap::new(), held: Vec::new(), events: Events::new(ROLE) };
+        let thread = Thread { poller: Arc::clone(&poller), commands };
         let until = Arc::clone(threads);
-        threads.spawn(ROLE, move || poller.run(&until))?;
+        threads.spawn(ROLE, move || thread.run(&until))?;
+        let task = Ending(poller);
+        threads.run(async move { task.0.give_out().await });
         Ok(tell)
     }
 
-    fn run(&mut self, threads: &Threads) {
-        while !threads.are_ending() {
+    /// Until the end.
+    async fn give_out(&self) {
+        loop {
+            self.arrived.notified().await;
             loop {
-                match self.commands.try_recv() {
-                    Ok(command) => self.obey(command),
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => return,
+                match self.take() {
+                    Taken::All => break,
+                    Taken::Some => yield_now().await,
+                    Taken::Wrong => sleep(AFTER_ERROR).await,
+                    Taken::Ended => return,
                 }
             }
-            match self.consumer.poll(if self.held.is_empty() { POLL } else { POLL_HELD }) {
-                Some(Ok(message)) => self.held.extend(dispatch(&self.consumer, &self.slots, &message)),
+        }
+    }
+
+    /// Gives out some of what the client has.
+    fn take(&self) -> Taken {
+        let open = self.open.lock();
+        let (Some(consumer), Some(slots)) = (&open.consumer, &open.slots) else { return Taken::Ended };
+        for _ in 0..AT_ONCE {
+            let heard = consumer.context().heard();
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => dispatch(consumer, slots, &message),
                 Some(Err(error)) => {
                     self.events.wrong(&error, "reading");
-                    // Errors can come without end and without a pause.
-                    std::thread::park_timeout(POLL);
+                    return Taken::Wrong;
                 }
-                None => {}
+                // What the library had to say is in the same queue, and looks as if there were nothing in it.
+                None if consumer.context().heard() != heard => {}
+                None => return Taken::All,
             }
         }
+        Taken::Some
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&self, command: Command) {
+        let Open { consumer, slots } = &mut *self.open.lock();
+        let (Some(consumer), Some(slots)) = (consumer, slots) else { return command.refuse() };
         match command {
             Command::Start { slot, from } => {
-                self.slots.entry(Arc::clone(&slot.topic)).or_default().insert(slot.partition.cast_signed(), Arc::clone(&slot));
-                self.begin(&slot, from);
+                slots.entry(Arc::clone(&slot.topic)).or_default().insert(slot.partition.cast_signed(), Arc::clone(&slot));
+                begin(consumer, &slot, from);
             }
             Command::Resume(slot) => {
-                self.held.retain(|held| !Arc::ptr_eq(held, &slot));
                 let next = slot.resume();
-                self.begin(&slot, next);
+                begin(consumer, &slot, next);
             }
             Command::Stop(slot) => {
-                if let Some(partitions) = self.slots.get_mut(&slot.topic) {
+                if let Some(partitions) = slots.get_mut(&slot.topic) {
                     partitions.remove(&slot.partition.cast_signed());
                 }
-                self.held.retain(|held| !Arc::ptr_eq(held, &slot));
-                end(&self.consumer, &slot);
+                end(consumer, &slot);
             }
         }
     }
 
-    fn begin(&self, slot: &Slot, from: Offset) {
-        let begun = list(slot, KafkaOffset::Offset(from.cast_signed())).and_then(|list| self.consumer.incremental_assign(&list));
-        if let Err(error) = begun {
-            slot.fail(unavailable(&error));
-        }
+    /// A reader must not wait for ever.
+    fn end(&self) {
+        let slots = self.open.lock().slots.take();
+        slots.iter().flat_map(HashMap::values).flat_map(HashMap::values).for_each(|slot| slot.fail(closed()));
+    }
+
+    fn has_ended(&self) -> bool {
+        self.open.lock().slots.is_none()
     }
 }
 
-impl Drop for Poller {
+/// How far one got.
+enum Taken {
+    All,
+    Some,
+    Wrong,
+    Ended,
+}
+
+/// Fails the readers when the task ends, also when it panics or never begins.
+struct Ending(Arc<Poller>);
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        // Also when the thread panics: a reader must not wait for ever.
-        let left = self.commands.try_iter().filter_map(|command| match command {
-            Command::Start { slot, .. } => Some(slot),
-            Command::Resume(_) | Command::Stop(_) => None,
-        });
-        let all = self.slots.values().flat_map(HashMap::values).cloned().chain(left);
-        all.for_each(|slot| slot.fail(Error::Unavailable("closed".to_owned())));
+        self.0.end();
     }
 }
 
-/// Gives a record to its reader, and gives the reader back when that has enough.
-fn dispatch(consumer: &BaseConsumer<Events>, slots: &Slots, message: &BorrowedMessage<'_>) -> Option<Arc<Slot>> {
-    // Without one, the reader is gone.
-    let slot = slots.get(message.topic())?.get(&message.partition())?;
-    match slot.push(decode(message)) {
-        Push::Taken | Push::Old => None,
-        Push::Full => {
-            end(consumer, slot);
-            Some(Arc::clone(slot))
+fn closed() -> Error {
+    Error::Unavailable("closed".to_owned())
+}
+
+impl Command {
+    fn refuse(self) {
+        if let Self::Start { slot, .. } = self {
+            slot.fail(closed());
         }
+    }
+}
+
+/// Begins and ends partitions.
+struct Thread {
+    poller: Arc<Poller>,
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Thread {
+    fn run(self, threads: &Threads) {
+        let mut look = Instant::now();
+        while !threads.are_ending() && !self.poller.has_ended() {
+            // In case the library has something that it did not speak of.
+            if look.elapsed() >= LOOK {
+                look = Instant::now();
+                self.poller.arrived.notify_one();
+            }
+            match self.commands.recv_timeout(LOOK) {
+                Ok(command) => self.poller.obey(command),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let consumer = self.poller.open.lock().consumer.take();
+        self.poller.end();
+        self.poller.arrived.notify_one();
+        drop(consumer);
+        self.commands.try_iter().for_each(Command::refuse);
+    }
+}
+
+fn begin(consumer: &BaseConsumer<Events>, slot: &Slot, from: Offset) {
+    let begun = list(slot, KafkaOffset::Offset(from.cast_signed())).and_then(|list| consumer.incremental_assign(&list));
+    if let Err(error) = begun {
+        slot.fail(unavailable(&error));
+    }
+}
+
+/// Gives a record to its reader.
+fn dispatch(consumer: &BaseConsumer<Events>, slots: &Slots, message: &BorrowedMessage<'_>) {
+    // Without one, the reader is gone.
+    let Some(slot) = slots.get(message.topic()).and_then(|partitions| partitions.get(&message.partition())) else { return };
+    match slot.push(decode(message)) {
+        Push::Taken | Push::Old => {}
+        Push::Full => end(consumer, slot),
         Push::Gap(missing) => {
             tracing::warn!(topic = %slot.topic, partition = slot.partition, offset = message.offset(), missing, "records are missing in the log");
-            None
         }
     }
 }

@@ -5,18 +5,19 @@ use crate::{operation::Measure, run::process::Processes, scenario::Kind};
 
 /// More of the starts than this later than a second, and the run is not valid.
 const LATE_MOST: f64 = 0.05;
-/// A daily quota is a rule of the product: people that many runs of a day use come to its end.
-const QUOTA: &str = "QUOTA_EXCEEDED";
+/// Refusals that are rules of the product, which people come to whom many runs use: the end of a daily quota, and asking whom an earlier run made
+/// their friend.
+const RULES: [&str; 2] = ["QUOTA_EXCEEDED", "ALREADY_A_CONTACT"];
 /// More of the cores that the generator may use than this, and the run is not valid.
 const CPU_MOST: f64 = 0.7;
 
 impl Report {
     /// How much failed or came to no end, and of how much: operations, and streams that were to be held. A stream that fails often is one. What
-    /// was refused by a daily quota did not fail.
+    /// was refused by a rule of the product did not fail.
     #[must_use]
     pub fn failed(&self) -> (u64, u64) {
         let (started, streams) = (self.generator.started, self.streams as u64);
-        let failures = || self.failures.iter().filter(|failure| failure.reason != QUOTA);
+        let failures = || self.failures.iter().filter(|failure| !RULES.contains(&&*failure.reason));
         let of = |reconnects: bool| failures().filter(move |failure| (failure.measure == Measure::Reconnect) == reconnects);
         let (operations, lost) = (of(false).map(|failure| failure.count).sum::<u64>(), of(true).map(|failure| failure.count).sum::<u64>());
         let missing = (self.generator.unanswered + self.generator.undelivered) as u64;
@@ -32,7 +33,7 @@ impl Report {
         let ((failed, of), most) = (self.failed(), self.scenario.failed_most);
         // After a stop nobody waited for what was under way.
         if !self.stopped && failed as f64 > most * of as f64 {
-            let often = self.failures.iter().filter(|failure| failure.reason != QUOTA).max_by_key(|failure| failure.count);
+            let often = self.failures.iter().filter(|failure| !RULES.contains(&&*failure.reason)).max_by_key(|failure| failure.count);
             let often =
                 often.map(|Failure { measure, reason, count }| format!(", most of all {} with {reason}, {count} times", measure.name()));
             self.problems.push(format!(
@@ -133,8 +134,10 @@ mod tests {
         // Two streams that come back again and again are two that failed.
         let lost = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((Measure::Reconnect, "X".into()), 500)).1;
         assert!(lost.contains("2 of 1002 operations and streams failed"), "{lost}");
-        let quota = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((Measure::Post, QUOTA.into()), 500));
-        assert_eq!(quota.0, "good", "{}", quota.1);
+        for (measure, rule) in [(Measure::Post, RULES[0]), (Measure::Request, RULES[1])] {
+            let refused = verdict(0.001, |outcome| _ = outcome.totals.failures.insert((measure, rule.into()), 500));
+            assert_eq!(refused.0, "good", "{}", refused.1);
+        }
         // What a stop cut off did not fail.
         assert_eq!(verdict(0.001, |outcome| (outcome.stopped, outcome.unanswered) = (true, 100)).0, "not valid");
     }

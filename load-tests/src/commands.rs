@@ -30,13 +30,12 @@ impl Run {
     /// Everything of it, checked.
     fn options(&self) -> anyhow::Result<Options> {
         let target = Target::new(&self.target, self.i_own_this_target)?;
-        let mut scenario = Scenario::load(&self.scenario)?;
-        scenario.rate = self.rate.unwrap_or(scenario.rate);
-        scenario.seconds = self.duration.map_or(scenario.seconds, |duration| duration.as_secs_f64());
-        scenario.population.people = self.people.unwrap_or(scenario.population.people);
-        scenario.failed_most = self.failed_most.unwrap_or(scenario.failed_most);
-        let problems = scenario.problems();
-        anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
+        let scenario = scenario(&self.scenario, |scenario| {
+            scenario.rate = self.rate.unwrap_or(scenario.rate);
+            scenario.seconds = self.duration.map_or(scenario.seconds, |duration| duration.as_secs_f64());
+            scenario.population.people = self.people.unwrap_or(scenario.population.people);
+            scenario.failed_most = self.failed_most.unwrap_or(scenario.failed_most);
+        })?;
         let name = PathBuf::from(&self.scenario).file_stem().map_or_else(|| "own".into(), |name| name.to_string_lossy().into_owned());
         let port = target.socket.port();
         let population =
@@ -57,6 +56,15 @@ impl Run {
     }
 }
 
+/// The scenario with what the caller says of it, checked.
+fn scenario(name: &str, change: impl FnOnce(&mut Scenario)) -> anyhow::Result<Scenario> {
+    let mut scenario = Scenario::load(name)?;
+    change(&mut scenario);
+    let problems = scenario.problems();
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
+    Ok(scenario)
+}
+
 impl Servers {
     /// On this machine, unless the caller owns them.
     fn given(&self, owned: bool) -> anyhow::Result<floor::Servers> {
@@ -75,7 +83,7 @@ fn targets(addresses: &[String], owned: bool) -> anyhow::Result<Vec<Target>> {
 async fn floors(run: &Run, options: &Options, stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
     let load = Load { call_connections: options.call_connections, ..Load::like(&options.scenario) };
     let servers = run.servers.given(run.i_own_this_target)?;
-    stop.unless(Box::pin(floor::floors(&load, &run.out, &servers, stop))).await.context("stopped while the floors were measured")?
+    floor::floors(&load, &run.out, &servers, stop).await
 }
 
 /// `run`.
@@ -205,15 +213,13 @@ fn finished(report: &Report, out: &Path) -> anyhow::Result<ExitCode> {
 
 /// `floor`.
 pub(crate) async fn floor(floor: &Floor, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let mut scenario = Scenario::load(&floor.scenario)?;
-    scenario.rate = floor.rate.unwrap_or(scenario.rate);
-    scenario.population.people = floor.people.unwrap_or(scenario.population.people);
-    let problems = scenario.problems();
-    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
+    let scenario = scenario(&floor.scenario, |scenario| {
+        scenario.rate = floor.rate.unwrap_or(scenario.rate);
+        scenario.population.people = floor.people.unwrap_or(scenario.population.people);
+    })?;
     let load = Load { seconds: floor.seconds, ..Load::like(&scenario) };
     let servers = floor.servers.given(floor.i_own_this_target)?;
-    let measured = stop.unless(Box::pin(floor::floors(&load, &floor.folder, &servers, stop))).await;
-    for (name, value) in measured.context("stopped while the floors were measured")?? {
+    for (name, value) in floor::floors(&load, &floor.folder, &servers, stop).await? {
         println!("{name}: {value:.3}");
     }
     Ok(ExitCode::SUCCESS)

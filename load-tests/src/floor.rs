@@ -143,8 +143,12 @@ pub(crate) fn note(floors: &mut BTreeMap<String, f64>, what: &str, all: &Histogr
 /// Measures the floors: alone, and under a load of which messages are a part. `folder` is on the disk of the server's data.
 ///
 /// # Errors
-/// The floor's server does not start, the folder cannot be written to, or the servers do not answer.
+/// The floor's server does not start, the folder cannot be written to, the servers do not answer, or it is stopped.
 pub async fn floors(load: &Load, folder: &Path, servers: &Servers, stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
+    stop.unless(Box::pin(measure(load, folder, servers, stop))).await.context("stopped while the floors were measured")?
+}
+
+async fn measure(load: &Load, folder: &Path, servers: &Servers, stop: &Stop) -> anyhow::Result<BTreeMap<String, f64>> {
     std::fs::create_dir_all(folder)?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("plaza-load"));
     let mut floors = BTreeMap::new();

@@ -17,11 +17,15 @@ impl Report {
     #[must_use]
     pub fn failed(&self) -> (u64, u64) {
         let (started, streams) = (self.generator.started, self.streams as u64);
-        let failures = || self.failures.iter().filter(|failure| !RULES.contains(&&*failure.reason));
-        let of = |reconnects: bool| failures().filter(move |failure| (failure.measure == Measure::Reconnect) == reconnects);
+        let of = |reconnects: bool| self.real_failures().filter(move |failure| (failure.measure == Measure::Reconnect) == reconnects);
         let (operations, lost) = (of(false).map(|failure| failure.count).sum::<u64>(), of(true).map(|failure| failure.count).sum::<u64>());
         let missing = (self.generator.unanswered + self.generator.undelivered) as u64;
         ((operations + missing).min(started) + lost.min(streams), started + streams)
+    }
+
+    /// Without what was refused by a rule of the product.
+    fn real_failures(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter().filter(|failure| !RULES.contains(&&*failure.reason))
     }
 
     /// Says what is wrong.
@@ -33,7 +37,7 @@ impl Report {
         let ((failed, of), most) = (self.failed(), self.scenario.failed_most);
         // After a stop nobody waited for what was under way.
         if !self.stopped && failed as f64 > most * of as f64 {
-            let often = self.failures.iter().filter(|failure| !RULES.contains(&&*failure.reason)).max_by_key(|failure| failure.count);
+            let often = self.real_failures().max_by_key(|failure| failure.count);
             let often =
                 often.map(|Failure { measure, reason, count }| format!(", most of all {} with {reason}, {count} times", measure.name()));
             self.problems.push(format!(

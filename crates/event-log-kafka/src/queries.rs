@@ -5,7 +5,7 @@
 //! is asked while one runs waits for the next one, which then asks about all partitions at once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 
-use crate::connection::{Connection, Events, Threads, unavailable};
+use crate::connection::{Connection, Events, Threads, describe, unavailable};
 
 const ROLE: &str = "queries";
 /// How long a query may take, with what is tried again: a partition whose leader has just changed fails the whole query.
@@ -112,7 +112,11 @@ fn query(client: &BaseConsumer<Events>, waiting: Vec<Asked>) -> Vec<Asked> {
     }
     let until = Instant::now() + TIMEOUT;
     let found = loop {
-        match look_up(client, &round, until) {
+        let found = look_up(client, &round, until);
+        if !found.as_ref().is_ok_and(|found| found.values().all(Result::is_ok)) {
+            renew(client, &round, until);
+        }
+        match found {
             Err(_) if Instant::now() + AGAIN < until => thread::park_timeout(AGAIN),
             found => break found,
         }
@@ -152,4 +156,54 @@ fn look_up(client: &BaseConsumer<Events>, round: &By<Vec<Asked>>, until: Instant
         ((Arc::from(element.topic()), element.partition().cast_unsigned()), answer)
     });
     Ok(answers.collect())
+}
+
+/// Has the client learn anew who leads the partitions. The library takes one that had no leader when it last looked for one that never has, and
+/// does not look again for minutes ("this is a permanent error" in `rd_kafka_topic_partition_list_get_leaders`, rdkafka_partition.c of 2.12.1).
+fn renew(client: &BaseConsumer<Events>, round: &By<Vec<Asked>>, until: Instant) {
+    let topics: HashSet<&str> = round.keys().map(|(topic, _)| &**topic).collect();
+    for topic in topics {
+        if let Err(error) = client.fetch_metadata(Some(topic), until.saturating_duration_since(Instant::now())) {
+            tracing::debug!(topic, error = describe(&error), "leaders are not known");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plaza_testkit::wait::wait_for;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::Config;
+
+    /// What the library knows of leaders is its own affair, so it is its own brokers that lose one here. `cargo xtask faults` kills real ones.
+    #[tokio::test]
+    async fn a_partition_that_had_no_leader_is_asked_about_as_soon_as_it_has_one() {
+        const SOON: Duration = Duration::from_secs(10);
+        let brokers = MockCluster::new(1).expect("brokers");
+        brokers.create_topic("topic", 2, 1).expect("a topic");
+        let config = Config { brokers: brokers.bootstrap_servers(), ..Config::default() };
+        let threads = Arc::new(Threads::default());
+        let queries = Queries::open(&Connection::new(&config).expect("settings"), &threads).expect("a client");
+        let topic = Arc::from("topic");
+        let ask = |partition| queries.ask(&topic, partition, Question::End);
+        // All that is asked about, then one of two.
+        for (without, with) in [(vec![0, 1], vec![]), (vec![0], vec![1])] {
+            for partition in without {
+                brokers.partition_leader("topic", partition, None).expect("no leader");
+            }
+            let both = tokio::join!(ask(0), ask(1));
+            assert!(both.0.is_err(), "{both:?}");
+            assert_eq!(both.1.is_ok(), with == [1], "{both:?}");
+            for partition in 0..2 {
+                brokers.partition_leader("topic", partition, Some(1)).expect("a leader");
+            }
+            for partition in 0..2 {
+                assert_eq!(wait_for("an answer", SOON, || ask(partition)).await.expect("in time"), Some(0));
+            }
+        }
+        threads.end();
+        threads.ended().await;
+    }
 }

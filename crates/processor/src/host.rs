@@ -94,9 +94,6 @@ impl<M: Machine> Owned<M> {
         let revoke = CancellationToken::new();
         let (end, ended) = oneshot::channel();
         self.partitions.insert(number, Running { revoke: revoke.clone(), ended });
-        if let Some(announce) = &self.deps.announce {
-            announce.assigned(number);
-        }
         self.deps.supervisor.spawn("partition", Stage::Consumers, async move {
             // A revoke drops everything at once, as a crash would.
             revoke.run_until_cancelled(partition.run(&stop)).await;

@@ -62,6 +62,12 @@ pub trait Machine: Send + Sync + 'static {
     /// `applied`, and for a command only when its request id is new and its deadline has not passed. A panic parks the record.
     fn apply(&self, input: Input<'_, Self::Payload>, place: usize, key: &Key, state: &mut Self::State, effects: &mut Effects<Self>);
 
+    /// Tells attached readers what a record came to that its key had applied before: another owner did that, and told its own readers of it, while
+    /// those of this one may have looked into the store earlier. The state can be that of later records; what is told twice must do no harm.
+    fn repeat(&self, input: Input<'_, Self::Payload>, key: &Key, state: &Self::State, announcements: &mut Vec<Self::Announcement>) {
+        let _ = (input, key, state, announcements);
+    }
+
     /// Whether whoever hears of an emission to a topic can read the rows that came with it: it is then appended once they are written, which costs
     /// the time of a write on the way. For emissions that make others read. Those that make others forget what they keep go before the rows.
     fn after_rows(&self, topic: Topic) -> bool {
@@ -193,7 +199,8 @@ pub trait Announce<A>: Send + Sync {
     /// Told in log order for each partition, when the records are durable. Must not block.
     fn announce(&self, partition: u32, announcements: Vec<A>);
 
-    /// The partition is this process's from now on.
+    /// The partition is this process's from now on. Of every record before its checkpoint the rows can be read by now, and every record from
+    /// there on will be announced, or repeated: whoever looks into the store from now on misses nothing.
     fn assigned(&self, partition: u32);
 
     /// The partition is no longer this process's: its attached readers must go elsewhere.

@@ -2,7 +2,7 @@
 //! deciding, telling, writing. Whatever goes wrong, everything in memory is dropped and the owner begins again at the checkpoint; a dropped
 //! future is a crash, which is harmless at any point.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use plaza_event_log::{Error, Producer, Reader, Topic, TopicPartition};
 use plaza_telemetry::ProcessorMetrics;
@@ -45,6 +45,8 @@ pub struct Partition<M: Machine> {
     pub(crate) number: u32,
     /// Where its poison goes.
     pub(crate) parked: Topic,
+    /// The announcer knows that it is owned.
+    assigned: Once,
     pub(crate) when_written: WhenWritten,
     pub(crate) progress: Progress,
     pub(crate) metrics: ProcessorMetrics,
@@ -54,7 +56,16 @@ impl<M: Machine> Partition<M> {
     /// The partition of this number; records that cannot be decided are parked in the topic `parked`.
     pub fn new(machine: Arc<M>, deps: Arc<HostDeps<M>>, number: u32, parked: Topic) -> Self {
         let metrics = ProcessorMetrics::new(M::NAME, number);
-        Self { machine, deps, number, parked, when_written: WhenWritten::default(), progress: Progress::default(), metrics }
+        Self {
+            machine,
+            deps,
+            number,
+            parked,
+            assigned: Once::new(),
+            when_written: WhenWritten::default(),
+            progress: Progress::default(),
+            metrics,
+        }
     }
 
     /// Owns the partition until `stop`, then finishes what was begun and writes the checkpoint. Dropping the future is a crash.
@@ -86,6 +97,12 @@ impl<M: Machine> Partition<M> {
         #[cfg(feature = "mistakes")]
         crate::mistakes::prefetch(self).await;
         let checkpoint = self.checkpoint().await;
+        // Not before: an owner that is about to go can still be writing, up to a later checkpoint, what nobody here would be told of.
+        self.assigned.call_once(|| {
+            if let Some(announce) = &self.deps.announce {
+                announce.assigned(self.number);
+            }
+        });
         let reader = self.reader(checkpoint.next).await?;
         let in_flight = self.deps.config.batches_in_flight;
         let (tell, told) = mpsc::channel(in_flight);

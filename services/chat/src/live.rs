@@ -2,13 +2,13 @@
 //! entry as it is announced; behind, they pull from the store first. Messages come in on the same link, many under way at a time. One task
 //! per link, none per message.
 
+mod attached;
 mod outgoing;
 mod sessions;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use foldhash::HashMap;
-use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, future::Either, stream::FuturesUnordered};
 use plaza_processor::{Announce, StoreError};
 use plaza_proto::chat::v1::{
     Ask, LinkRequest, LinkResponse, Live as LiveEntry, Page, Pull, Read, ReadDone, Refused, Send, SendMessageRequest, Sent, ask,
@@ -21,8 +21,8 @@ use prost::Message as _;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::outgoing::Outgoing;
 pub(crate) use self::sessions::Sessions;
+use self::{attached::Attached, outgoing::Outgoing};
 use crate::{
     commands::{self, Asker, Commands},
     domain::inbox::{Announcement, Irregular},
@@ -79,9 +79,8 @@ impl LiveService for Live {
         let link = Link {
             shared: Arc::clone(&self.shared),
             outgoing: Arc::clone(&outgoing),
-            sessions: HashMap::default(),
+            attached: Attached::new(Arc::clone(&self.shared.sessions), Arc::clone(&outgoing)),
             pulls: Arc::new(Semaphore::new(PULLS)),
-            attaches: 0,
         };
         let (incoming, stopping) = (values::requested(request), self.stopping.clone());
         let started = self.group.try_spawn(async move {
@@ -125,6 +124,7 @@ impl Announce<Announcement> for Announcements {
                     }
                     self.sessions.announce(user, cursor, &event);
                 }
+                Announcement::Head { user, cursor } => self.sessions.has(user, cursor),
                 Announcement::Recalled { conversation, sequence, event } => self.reader.recalled(conversation, sequence, &event),
                 Announcement::Irregular(Irregular::Repeated) => metrics::get().repeated.add(1, &[]),
                 Announcement::Irregular(Irregular::Gap) => {
@@ -136,6 +136,7 @@ impl Announce<Announcement> for Announcements {
     }
 
     fn assigned(&self, partition: u32) {
+        self.reader.assigned();
         self.sessions.assigned(partition, self.clock.now_micros());
     }
 
@@ -148,20 +149,8 @@ impl Announce<Announcement> for Announcements {
 struct Link {
     shared: Arc<Shared>,
     outgoing: Arc<Outgoing>,
-    /// The sessions that asked to be attached, and when they last did.
-    sessions: HashMap<u64, (UserId, u64)>,
+    attached: Attached,
     pulls: Arc<Semaphore>,
-    attaches: u64,
-}
-
-/// What became of something asked.
-enum Done {
-    /// It was answered.
-    Answered,
-    /// A session was attached, or told that it is behind.
-    Attached { session: u64, user: UserId, attach: u64 },
-    /// The store does not answer: the gateway must come again.
-    Failed(StoreError),
 }
 
 impl Link {
@@ -181,7 +170,8 @@ impl Link {
                     // Answers come many at a time. What is still under way is waited for in the next turn.
                     let mut ready = Some(done);
                     while let Some(done) = ready {
-                        if let Err(error) = self.done(done) {
+                        // The gateway must come again.
+                        if let Err(error) = done {
                             commands::store(error);
                             return;
                         }
@@ -196,72 +186,39 @@ impl Link {
         }
     }
 
-    fn done(&mut self, done: Done) -> Result<(), StoreError> {
-        match done {
-            Done::Answered => Ok(()),
-            Done::Attached { session, user, attach } => {
-                // It may have left, or come again, while the store was asked.
-                if self.sessions.get(&session).is_none_or(|(_, last)| *last != attach) {
-                    self.shared.sessions.detach(user, &self.outgoing, session);
-                }
-                Ok(())
-            }
-            Done::Failed(error) => Err(error),
-        }
-    }
-
     /// Begins what is asked; nothing is left to do for what is done at once.
-    fn start(&mut self, ask: Ask) -> Option<impl Future<Output = Done> + use<>> {
+    fn start(&mut self, ask: Ask) -> Option<impl Future<Output = Result<(), StoreError>> + use<>> {
         let session = ask.session;
-        let ask = ask.ask?;
-        match &ask {
+        let shared = Arc::clone(&self.shared);
+        match ask.ask? {
             ask::Ask::Attach(attach) => {
-                self.attaches += 1;
-                self.forget(session);
-                self.sessions.insert(session, (UserId::from_slice(&attach.user)?, self.attaches));
+                let user = UserId::from_slice(&attach.user)?;
+                let head = async move { shared.reader.store().inbox_head(user).await };
+                Some(Either::Left(self.attached.attach(session, user, attach.after, head)))
             }
             ask::Ask::Detach(_) => {
-                self.forget(session);
-                return None;
+                self.attached.detach(session);
+                None
             }
-            ask::Ask::Pull(_) | ask::Ask::Send(_) | ask::Ask::Read(_) => {}
-        }
-        let (shared, outgoing, pulls, attach) =
-            (Arc::clone(&self.shared), Arc::clone(&self.outgoing), Arc::clone(&self.pulls), self.attaches);
-        Some(async move { shared.answer(session, ask, attach, &outgoing, &pulls).await.unwrap_or_else(Done::Failed) })
-    }
-
-    fn forget(&mut self, session: u64) {
-        if let Some((user, _)) = self.sessions.remove(&session) {
-            self.shared.sessions.detach(user, &self.outgoing, session);
+            ask => {
+                let (outgoing, pulls) = (Arc::clone(&self.outgoing), Arc::clone(&self.pulls));
+                Some(Either::Right(async move { shared.answer(session, ask, &outgoing, &pulls).await }))
+            }
         }
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        for (session, (user, _)) in self.sessions.drain() {
-            self.shared.sessions.detach(user, &self.outgoing, session);
-        }
         self.outgoing.close();
     }
 }
 
 impl Shared {
-    async fn answer(
-        &self,
-        session: u64,
-        ask: ask::Ask,
-        attach: u64,
-        outgoing: &Arc<Outgoing>,
-        pulls: &Semaphore,
-    ) -> Result<Done, StoreError> {
+    async fn answer(&self, session: u64, ask: ask::Ask, outgoing: &Outgoing, pulls: &Semaphore) -> Result<(), StoreError> {
         let told = match ask {
-            ask::Ask::Attach(asked) => {
-                let Some(user) = UserId::from_slice(&asked.user) else { return Ok(Done::Answered) };
-                self.sessions.attach(user, asked.after, outgoing, session, self.reader.store().inbox_head(user)).await?;
-                return Ok(Done::Attached { session, user, attach });
-            }
+            // The link's own.
+            ask::Ask::Attach(_) | ask::Ask::Detach(_) => return Ok(()),
             ask::Ask::Pull(pull) => {
                 // Few pages are held at a time, and only while they are read on the other side.
                 let permit = pulls.acquire().await;
@@ -272,10 +229,9 @@ impl Shared {
             }
             ask::Ask::Send(send) => self.send(send).await,
             ask::Ask::Read(read) => self.read(read).await,
-            ask::Ask::Detach(_) => return Ok(Done::Answered),
         };
         outgoing.answer(session, told);
-        Ok(Done::Answered)
+        Ok(())
     }
 
     async fn page(&self, pull: &Pull) -> Result<Page, StoreError> {

@@ -1,7 +1,15 @@
 //! Reading what the processors wrote: pages of an inbox with their messages, and a conversation as its member sees it. Reads only up to
 //! watermarks. Messages lately told or read are kept encoded, because a message is read by all who were told of it.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::{try_join, try_join_all};
@@ -66,6 +74,8 @@ pub(crate) struct Reader {
     decided: Cache<ConversationId, u64>,
     /// Whether others have inboxes too, and the time.
     others: Option<(Arc<Sessions>, Clock)>,
+    /// How often this instance got inboxes.
+    assigned: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -90,7 +100,7 @@ impl Reader {
     pub(crate) fn new(store: Arc<dyn Store>, cache_bytes: u64) -> Self {
         let items = usize::try_from(cache_bytes / 512).unwrap_or(usize::MAX);
         let messages = Cache::with_weighter(items, cache_bytes, ByLength);
-        Self { store, messages, recalled: Cache::new(RECALLED), decided: Cache::new(DECIDED), others: None }
+        Self { store, messages, recalled: Cache::new(RECALLED), decided: Cache::new(DECIDED), others: None, assigned: AtomicU64::new(0) }
     }
 
     /// The same, in an instance that is maybe one of several: it does not hear of every message that is taken back.
@@ -130,6 +140,13 @@ impl Reader {
     fn stays(&self, event: &Bytes) -> bool {
         let Some((_, clock)) = self.others.as_ref().filter(|(sessions, _)| !sessions.owns_all()) else { return true };
         event::sent_at(event).is_none_or(|sent_at| sent_at + RECALLED_WITHIN < clock.now_micros())
+    }
+
+    /// Inboxes are this instance's from now on. What was read before may have been taken back while it did not hear of it.
+    pub(crate) fn assigned(&self) {
+        // In this order: a read that is under way keeps what it found before it looks here.
+        self.assigned.fetch_add(1, Ordering::AcqRel);
+        self.messages.retain(|_, kept| !kept.read);
     }
 
     /// Notes that a message was decided: what is read from now on has it.
@@ -202,10 +219,14 @@ impl Reader {
     }
 
     async fn fetch(&self, conversation: ConversationId, range: RangeInclusive<u64>) -> Result<Vec<(MessageKey, Bytes)>, StoreError> {
+        let assigned = self.assigned.load(Ordering::Acquire);
         let rows = self.store.messages(conversation, range).await?;
         let kept = |(sequence, event): (u64, Bytes)| {
             let key = (conversation, sequence);
             self.messages.insert(key, Kept { event: event.clone(), read: true });
+            if self.assigned.load(Ordering::Acquire) != assigned {
+                self.messages.remove(&key);
+            }
             // Looked at after keeping it, so that whoever takes it back meanwhile has the last word.
             let left = self.recalled.get(&key);
             if let Some(left) = &left {
@@ -518,14 +539,17 @@ mod tests {
         assert_eq!(read().await, left);
         // What can no longer change is kept, and everything where everything is heard of.
         let newer = |event: Bytes| [conversation::Row::Recalled { conversation, sequence: 1, event }];
-        put_conversation(&store, 4, newer(words.clone())).await;
         sessions.assigned(1, 1);
-        assert_eq!(read().await, left);
+        reader.assigned();
+        put_conversation(&store, 4, newer(words.clone())).await;
+        assert_eq!(read().await, words, "it was not heard of what happened before");
+        put_conversation(&store, 5, newer(left.clone())).await;
+        assert_eq!(read().await, words);
         sessions.revoked(1);
-        assert_eq!(read().await, words);
+        assert_eq!(read().await, left);
         clock.advance(Duration::from_micros(RECALLED_WITHIN + SECOND));
-        put_conversation(&store, 5, newer(left)).await;
-        assert_eq!(read().await, words);
+        put_conversation(&store, 6, newer(words)).await;
+        assert_eq!(read().await, left);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ mod histories;
 mod world;
 
 use bytes::Bytes;
-use plaza_chat::domain::inbox::{Announcement, Irregular, Reference};
+use plaza_chat::domain::inbox::{Announcement, Inboxes, Irregular, Reference};
 use plaza_processor::Outcome;
 use plaza_proto::chat::v1::{Quote, entry};
 use plaza_topics::{conversation as chat, inbox as topic};
@@ -16,7 +16,7 @@ use plaza_types::{ConversationId, Reason, UserId};
 use proptest::prelude::*;
 use prost::Message as _;
 
-use self::world::{World, event, side, text, user};
+use self::world::{World, accepted, event, side, text, user};
 
 #[test]
 fn opens_once_when_both_list_each_other_and_answers_after_the_rows() {
@@ -121,6 +121,24 @@ fn every_recipient_is_told_the_same_bytes_that_are_stored() {
 }
 
 #[test]
+fn an_owner_repeats_how_far_an_inbox_goes_and_what_was_taken_back() {
+    let (a, b) = (user(1), user(2));
+    let conversation = ConversationId::direct(a, b);
+    let mut world = World::default();
+    world.befriend(a, b, 1);
+    world.send(a, conversation, text("hello")).expect("sent");
+    world.emitted.clear();
+    let client = Bytes::from_static(&[7; 16]);
+    let recall = chat::Recall { sequence: 1, sender: a.to_key(), client, sent_at: world.time_of(1) };
+    accepted(world.chat(Some(a), conversation, chat::Kind::Recall(recall))).expect("taken back");
+    let told: Vec<_> = world.emitted.iter().flat_map(|payload| world.inboxes.repeat(&Inboxes, payload)).collect();
+    for user in [a, b] {
+        assert!(told.contains(&Announcement::Head { user, cursor: 3 }), "{told:?}");
+    }
+    assert!(told.iter().any(|told| matches!(told, Announcement::Recalled { sequence: 1, .. })), "{told:?}");
+}
+
+#[test]
 fn a_direct_message_costs_nothing_for_groups() {
     let (a, b) = (user(1), user(2));
     let conversation = ConversationId::direct(a, b);
@@ -168,7 +186,7 @@ fn a_repeated_message_is_dropped_and_a_gap_is_reported() {
     }
     let irregular = world.announced.iter().filter_map(|told| match told {
         Announcement::Irregular(irregular) => Some(*irregular),
-        Announcement::Entry { .. } | Announcement::Recalled { .. } => None,
+        Announcement::Entry { .. } | Announcement::Recalled { .. } | Announcement::Head { .. } => None,
     });
     assert_eq!(irregular.collect::<Vec<_>>(), [Irregular::Repeated, Irregular::Repeated, Irregular::Gap]);
     assert_eq!(world.entries[&b].len(), 1 + 4);

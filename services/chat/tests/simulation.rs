@@ -94,7 +94,7 @@ impl Announce<Announcement> for Shown {
                     }
                 }
                 Announcement::Irregular(_) => drop(shown.insert((UserId::from_bytes([0; 16]), 0), Some(u64::MAX))),
-                Announcement::Recalled { .. } => {}
+                Announcement::Recalled { .. } | Announcement::Head { .. } => {}
             }
         }
     }

@@ -49,6 +49,23 @@ async fn a_machine_answers_remembers_and_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_another_owner_has_written_is_told_again_to_the_readers_of_this_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&folder);
+    for (number, value) in [(1, 5), (2, 2)] {
+        process.add("a", value, request(number)).await;
+    }
+    process.stop().await;
+    // As where the other one wrote the states and not yet the checkpoint.
+    process::rewind(&folder, partition::of(b"a", 2)).await;
+
+    let process = Process::start(&folder);
+    assert_eq!(process.add("a", 1, request(3)).await, Outcome::accepted("8"));
+    assert_eq!(*process.heard.numbers.lock(), [7, 7, 8]);
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn poison_is_parked_and_its_key_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let process = Process::start(&folder);

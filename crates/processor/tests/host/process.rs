@@ -8,7 +8,7 @@ use plaza_embedded_db::{Db, Options};
 use plaza_event_log::{Topic, embedded::EmbeddedLog};
 use plaza_processor::{
     Announce, CallError, Caller, Command, Config, Effects, Envelope, Host, HostDeps, Input, Key, Machine, Outcome, Replies, ReplyWhen,
-    StateRow, embedded::StateTables,
+    StateRow, Store as _, embedded::StateTables,
 };
 use plaza_runtime::{Clock, Rng, Supervisor, shutdown};
 use plaza_types::{ClientId, Reason, UserId};
@@ -58,6 +58,10 @@ impl<const RULES: u32> Machine for Counts<RULES> {
         effects.reply(Outcome::accepted(state.value.to_string()), ReplyWhen::Written);
     }
 
+    fn repeat(&self, _: Input<'_, Number>, _: &Key, state: &Number, announcements: &mut Vec<u64>) {
+        announcements.push(state.value);
+    }
+
     fn encode(&self, state: &Number, _: bool) -> (Bytes, Option<Bytes>) {
         (state.encode_to_vec().into(), None)
     }
@@ -70,6 +74,18 @@ impl<const RULES: u32> Machine for Counts<RULES> {
 pub(crate) struct Tables(StateTables);
 
 plaza_processor::machine_store!(Tables: (), |store, _rows| store.0, |_, _| {});
+
+/// Puts a partition's checkpoint back to the beginning, when no process runs.
+pub(crate) async fn rewind(folder: &TempDir, partition: u32) {
+    let db = Db::open(folder.path(), Options::default()).expect("a store");
+    let tables = Tables(StateTables::open(&db, "test").expect("tables"));
+    let mut checkpoint = tables.checkpoint("counts", partition).await.expect("the store works").expect("an orderly end writes one");
+    checkpoint.next.offset = 0;
+    // The last write wins.
+    checkpoint.last_time += 1;
+    tables.write_checkpoint("counts", partition, &checkpoint).await.expect("the store works");
+    db.close().await.expect("closed");
+}
 
 #[derive(Default)]
 pub(crate) struct Heard {

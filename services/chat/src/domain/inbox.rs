@@ -13,7 +13,7 @@ use plaza_processor::{Effects, Emission, Envelope, Input, Key, Machine, Outcome,
 use plaza_proto::chat::v1::MarkReadResponse;
 use plaza_topics::{
     INBOX,
-    inbox::{self, Kind, Opened, Payload},
+    inbox::{self, Kind, Opened, Payload, Told},
 };
 use plaza_types::{ConversationId, Reason, UserId};
 use prost::Message as _;
@@ -140,6 +140,13 @@ pub enum Announcement {
         /// Which message it is, if it is one.
         message: Option<(ConversationId, u64)>,
     },
+    /// There are entries up to this place, and another owner may have told its devices of them.
+    Head {
+        /// Whose inbox.
+        user: UserId,
+        /// The newest place.
+        cursor: u64,
+    },
     /// A message was taken back.
     Recalled {
         /// Where.
@@ -176,6 +183,13 @@ fn enter(user: UserId, cursors: &mut Cursors, event: &Bytes, message: Option<(Co
     effects.announce(Announcement::Entry { user, cursor, event: event.clone(), message });
 }
 
+/// That a message was taken back, if a record says so.
+fn recalled(payload: &Payload) -> Option<Announcement> {
+    let Some(Kind::Told(Told { recalled: Some(recalled), .. })) = &payload.kind else { return None };
+    let conversation = ConversationId::from_slice(&recalled.conversation)?;
+    Some(Announcement::Recalled { conversation, sequence: recalled.sequence, event: recalled.event.clone() })
+}
+
 fn at_user(user: UserId, payload: &Payload, cursors: &mut Cursors, effects: &mut Effects<Inboxes>) {
     match &payload.kind {
         Some(Kind::Message(message)) => {
@@ -195,12 +209,9 @@ fn at_user(user: UserId, payload: &Payload, cursors: &mut Cursors, effects: &mut
             }
         }
         Some(Kind::Told(told)) => {
-            if let Some((conversation, recalled)) =
-                told.recalled.as_ref().and_then(|recalled| Some((ConversationId::from_slice(&recalled.conversation)?, recalled)))
-            {
-                // Before the entry: whoever is told of it must not read the message any more.
-                let (sequence, event) = (recalled.sequence, recalled.event.clone());
-                effects.announce(Announcement::Recalled { conversation, sequence, event });
+            // Before the entry: whoever is told of it must not read the message any more.
+            if let Some(recalled) = recalled(payload) {
+                effects.announce(recalled);
             }
             enter(user, cursors, &told.event, None, effects);
         }
@@ -393,6 +404,12 @@ impl Machine for Inboxes {
             }
             None => {}
         }
+    }
+
+    fn repeat(&self, input: Input<'_, Payload>, key: &Key, state: &State, announcements: &mut Vec<Announcement>) {
+        let Some(((user, None), State::User(cursors))) = split(key).map(|key| (key, state)) else { return };
+        announcements.extend(recalled(input.payload));
+        announcements.push(Announcement::Head { user, cursor: cursors.head() });
     }
 
     fn encode(&self, state: &State, cold: bool) -> (Bytes, Option<Bytes>) {

@@ -64,15 +64,20 @@ struct Session {
 impl Session {
     /// False when it must catch up first, which it was told.
     fn tell(&mut self, cursor: u64, event: &Bytes) -> bool {
-        if cursor < self.next {
-            return true;
-        }
-        if cursor > self.next {
-            self.link.behind(self.number, cursor);
-            return false;
+        if cursor != self.next {
+            return self.has(cursor);
         }
         self.next += 1;
         self.link.live(self.number, cursor, event)
+    }
+
+    /// False when it must catch up first, which it was told.
+    fn has(&self, cursor: u64) -> bool {
+        let has = cursor < self.next;
+        if !has {
+            self.link.behind(self.number, cursor);
+        }
+        has
     }
 
     fn is(&self, link: &Arc<Outgoing>, number: u64) -> bool {
@@ -96,16 +101,26 @@ impl Shard {
     }
 
     fn announce(&mut self, user: UserId, cursor: u64, event: &Bytes) {
-        let Some(Line { last, sessions }) = self.lines.get_mut(&user) else { return self.remember(user, cursor) };
+        let told = self.newest(user, cursor, |session| session.tell(cursor, event));
+        metrics::get().delivered.add(told as u64, &[]);
+    }
+
+    /// There is an entry with this cursor. How many devices are still attached after this was done with each.
+    fn newest(&mut self, user: UserId, cursor: u64, stays: impl FnMut(&mut Session) -> bool) -> usize {
+        let Some(Line { last, sessions }) = self.lines.get_mut(&user) else {
+            self.remember(user, cursor);
+            return 0;
+        };
         *last = cursor.max(*last);
         let before = sessions.len();
-        sessions.retain(|session| session.tell(cursor, event));
-        let gone = before - sessions.len();
-        metrics::get().delivered.add((before - gone) as u64, &[]);
+        sessions.retain(stays);
+        let stay = sessions.len();
+        let gone = before - stay;
         if gone > 0 {
             metrics::get().behind.add(gone as u64, &[]);
             self.left(user, gone);
         }
+        stay
     }
 
     /// Devices are gone.
@@ -216,6 +231,11 @@ impl Sessions {
     /// Tells the user's devices of a new entry.
     pub(crate) fn announce(&self, user: UserId, cursor: u64, event: &Bytes) {
         self.shard(user).lock().announce(user, cursor, event);
+    }
+
+    /// There are entries up to a cursor, which can be read: the user's devices that were not told all of them must catch up.
+    pub(crate) fn has(&self, user: UserId, cursor: u64) {
+        self.shard(user).lock().newest(user, cursor, |session| session.has(cursor));
     }
 
     /// The inboxes of a partition are another's from now on: their devices must go there, and what is known of them here grows stale.

@@ -48,6 +48,19 @@ impl States {
     }
 }
 
+impl States {
+    /// What an owner announces of a record that another one applied.
+    pub(crate) fn repeat<M: Machine>(&self, machine: &M, payload: &M::Payload) -> Vec<M::Announcement> {
+        let (envelope, position) = (Envelope::default(), Position::default());
+        let mut announcements = Vec::new();
+        for key in machine.keys(&Bytes::new(), &envelope, payload) {
+            let state = self.0.get(&key).map(|row| machine.decode(row).expect("a state"));
+            machine.repeat(Input { envelope: &envelope, payload, position, time: 0 }, &key, &state.unwrap_or_default(), &mut announcements);
+        }
+        announcements
+    }
+}
+
 /// Both machines, and what readers would see.
 #[derive(Default)]
 pub(crate) struct World {

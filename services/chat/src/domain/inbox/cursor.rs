@@ -38,6 +38,11 @@ struct Guard {
 }
 
 impl Cursors {
+    /// The newest cursor; 0 while there is none.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
     /// Takes the next cursor.
     pub(super) fn next(&mut self) -> u64 {
         self.head += 1;

@@ -124,6 +124,21 @@ fn devices_of_a_lost_partition_are_sent_away() {
     assert_eq!(cursors(&told(&link), 1), [2]);
 }
 
+#[test]
+fn what_another_owner_told_its_own_devices_is_caught_up_with() {
+    let (sessions, link) = (sessions(), Arc::new(Outgoing::new(1 << 20)));
+    attach(&sessions, 3, &link, 1, 3);
+    sessions.has(user(), 3);
+    assert!(matches!(told(&link)[..], [(1, Told::Attached(Attached { head: 3 }))]), "it has all of them");
+    sessions.has(user(), 4);
+    assert!(matches!(told(&link)[..], [(1, Told::Behind(Behind { head: 4 }))]));
+    attach(&sessions, 3, &link, 1, 3);
+    assert!(matches!(told(&link)[..], [(1, Told::Behind(Behind { head: 4 }))]), "looked for before it was written");
+    attach(&sessions, 4, &link, 1, 4);
+    sessions.announce(user(), 5, &event(5));
+    assert_eq!(cursors(&told(&link), 1), [5]);
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Announce,

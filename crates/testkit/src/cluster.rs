@@ -119,6 +119,13 @@ impl Cluster {
         Ok((Ipv4Addr::LOCALHOST, process.internal).into())
     }
 
+    /// What the processes have said, for a test that failed.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let of = |process: &Process| format!("{}:\n{}", process.name, std::fs::read_to_string(&process.log).unwrap_or_default());
+        self.processes.iter().map(of).collect()
+    }
+
     /// The folder stays when this is dropped.
     pub fn keep_logs(&mut self) {
         self.folder.disable_cleanup(true);
@@ -222,7 +229,7 @@ fn config(plan: &Plan<'_>, process: &Process, all: &[Process]) -> String {
          [cluster]\nlisten = \"127.0.0.1:{internal}\"\npartitions = {partitions}\n[cluster.peers]\n{peers}\n\
          [kafka]\nbrokers = \"{kafka}\"\nprefix = \"{prefix}.\"\n\
          [cql]\nnodes = [{nodes}]\nuser = \"cassandra\"\npassword = \"cassandra\"\nkeyspace_prefix = \"{prefix}_\"\nreplication_factor = {replicas}\n\
-         [telemetry]\nlog_level = \"warn\"\nadmin_listen = \"127.0.0.1:{admin}\"\n{settings}\n",
+         [telemetry]\nlog_level = \"warn,plaza_event_log_kafka::groups=debug\"\nadmin_listen = \"127.0.0.1:{admin}\"\n{settings}\n",
         settings = plan.settings,
         service = process.service,
         public = process.public,

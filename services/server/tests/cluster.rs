@@ -8,8 +8,12 @@ mod refusals;
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, ensure};
-use plaza_client::{Endpoint, LiveEvent, To, chat::entry::Event, text};
+use anyhow::{Context, bail, ensure};
+use plaza_client::{
+    Endpoint, LiveEvent, To,
+    chat::{SyncRequest, entry::Event},
+    text,
+};
 use plaza_event_log_kafka::{Config as Kafka, TopicSpec, admin};
 use plaza_scylla_kit::{Config as Cql, Session, testing::let_in};
 use plaza_testkit::{
@@ -71,14 +75,13 @@ async fn two_people_talk_across_processes_that_know_each_other_by_certificates()
         later: &[],
         settings: &settings,
     };
-    let mut cluster = Cluster::start(&plan).await?;
+    let cluster = Cluster::start(&plan).await?;
     let done = async {
         everybody_is_heard(&cluster).await?;
         nobody_else_gets_in(&cluster, &certificates).await
     };
     if let Err(error) = done.await {
-        cluster.keep_logs();
-        return Err(error.context(format!("logs in {}", cluster.folder().display())));
+        return Err(error.context(cluster.logs()));
     }
     cluster.stop_all().await?;
     remove(&kafka, &cql, &prefix).await
@@ -92,10 +95,11 @@ async fn everybody_is_heard(cluster: &Cluster) -> anyhow::Result<()> {
         let mut live = bob.live(0);
         let words = format!("hello {pair}");
         ada.send(To::User(bob.user_id().to_owned()), text(words.as_str())).await?;
+        let mut told = Vec::new();
         let heard = async {
             loop {
-                let event = live.next().await.context("the stream ended")??;
-                if let LiveEvent::Entry(entry) = event
+                told.push(live.next().await.context("the stream ended")??);
+                if let Some(LiveEvent::Entry(entry)) = told.last()
                     && let Some(Event::Message(message)) = &entry.event
                     && message.content == Some(text(words.as_str()))
                 {
@@ -103,7 +107,13 @@ async fn everybody_is_heard(cluster: &Cluster) -> anyhow::Result<()> {
                 }
             }
         };
-        timeout(SOON, heard).await.with_context(|| format!("pair {pair}"))??;
+        if let Ok(heard) = timeout(SOON, heard).await {
+            heard?;
+        } else {
+            let sync = SyncRequest { cursor: 0, page_size: 200 };
+            let inbox = bob.call(|mut services| async move { services.chat.sync(sync).await }).await;
+            bail!("pair {pair}: of what is in the inbox, {inbox:?}, was told: {told:?}");
+        }
     }
     Ok(())
 }

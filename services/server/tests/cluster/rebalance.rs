@@ -48,8 +48,7 @@ async fn devices_follow_their_inboxes_to_an_instance_that_comes_and_back_when_it
     };
     let mut cluster = Cluster::start(&plan).await?;
     if let Err(error) = come_and_go(&mut cluster).await {
-        cluster.keep_logs();
-        return Err(error.context(format!("logs in {}", cluster.folder().display())));
+        return Err(error.context(cluster.logs()));
     }
     cluster.stop_all().await?;
     remove(&kafka, &cql, &prefix).await

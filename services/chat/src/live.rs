@@ -66,7 +66,9 @@ impl Live {
         queue_bytes: usize,
     ) -> Self {
         let shared = Arc::new(Shared { sessions, reader, commands });
-        Self { shared, group: supervisor.group("link", Stage::Calls, LINKS), stopping: supervisor.stopping(Stage::Calls), queue_bytes }
+        // Its devices are told for as long as their inboxes are decided here: who takes these over does so only when that ends.
+        let stage = Stage::Consumers;
+        Self { shared, group: supervisor.group("link", stage, LINKS), stopping: supervisor.stopping(stage), queue_bytes }
     }
 }
 

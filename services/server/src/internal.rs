@@ -4,15 +4,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, ensure};
-use axum::{
-    extract::Request,
-    middleware::{self, Next},
-};
-use plaza_proto::policy;
 use plaza_rpc::carry;
 use plaza_runtime::{Stage, Supervisor};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 use tonic::{
     service::Routes,
     transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming},
@@ -21,9 +15,7 @@ use tonic_health::ServingStatus;
 
 use crate::config;
 
-/// How long calls are still taken once the process accepts no more: until the others have heard of it, which is a moment,
-const HEARD: Duration = Duration::from_millis(100);
-/// and how long those that were taken may take.
+/// How long open calls may take to end once the process accepts no more.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Serves these routes; the process counts as serving from now on, and no more from the first moment of a shutdown.
@@ -50,18 +42,6 @@ pub(crate) async fn serve(
     for service in services {
         router = router.merge(service.into_axum_router().reset_fallback());
     }
-    let calls = TaskTracker::new();
-    let tracker = calls.clone();
-    router = router.layer(middleware::from_fn(move |request: Request, next: Next| {
-        // Streams of other processes, by which they watch this one and are told of what happens here, go on until it ends.
-        let method = policy::methods().get(request.uri().path());
-        let token = method.filter(|method| !method.client_streaming && !method.server_streaming).map(|_| tracker.token());
-        async move {
-            let response = next.run(request).await;
-            drop(token);
-            response
-        }
-    }));
     // The same services once more, for calls that travel together.
     let carried = carry::routes(router.clone().into(), supervisor.stopping(Stage::Accept));
     router = router.merge(carried.into_axum_router().reset_fallback());
@@ -82,15 +62,9 @@ pub(crate) async fn serve(
     let stopped = stop.clone();
     let served = server.add_routes(router.into()).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     supervisor.spawn("internal server", Stage::Calls, async move {
-        let answered = async {
-            stopped.cancelled().await;
-            tokio::time::sleep(HEARD).await;
-            calls.close();
-            _ = tokio::time::timeout(DRAIN, calls.wait()).await;
-        };
         tokio::select! {
             ended = served => ended?,
-            () = answered => {}
+            () = async { stopped.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
         }
         Ok(())
     });

@@ -30,7 +30,10 @@ impl<M: Machine> Decider<'_, M> {
     pub(crate) fn decide_item(&mut self, item: &Item<M::Payload>, effected: &mut Effected<M>) -> Result<(), GivenUp> {
         if self.is_applied(item) {
             effected.skipped += 1;
-            item.keys.iter().for_each(|key| self.repeat(item, key, effected));
+            for key in &item.keys {
+                let state = &self.states.of(key).state;
+                self.partition.machine.repeat(item.input(), key, state, &mut effected.announcements);
+            }
             return Ok(());
         }
         effected.applied += 1;
@@ -58,14 +61,14 @@ impl<M: Machine> Decider<'_, M> {
 
     /// Decides the record for one of its keys. Tells whether that is to park it (rule 9): it panicked before, when it was first decided.
     pub(crate) fn apply(&mut self, item: &Item<M::Payload>, place: usize, key: &Key, effected: &mut Effected<M>) -> Result<bool, GivenUp> {
-        if self.states.of(key).has_applied(item.position) {
-            self.repeat(item, key, effected);
+        let machine = &*self.partition.machine;
+        let entry = self.states.of(key);
+        if entry.has_applied(item.position) {
+            machine.repeat(item.input(), key, &entry.state, &mut effected.announcements);
             return Ok(false);
         }
-        let entry = self.states.of(key);
         let is_suspect = self.suspect == Some(item.position.offset);
         let before = is_suspect.then(|| entry.state.clone());
-        let machine = &*self.partition.machine;
         let apply = AssertUnwindSafe(|| machine.apply(item.input(), place, key, &mut entry.state, &mut self.effects));
         let panicked = catch_unwind(apply).is_err();
         if panicked {
@@ -82,10 +85,6 @@ impl<M: Machine> Decider<'_, M> {
         entry.cold |= self.effects.cold;
         self.collect(item, place, effected);
         Ok(panicked)
-    }
-
-    fn repeat(&mut self, item: &Item<M::Payload>, key: &Key, effected: &mut Effected<M>) {
-        self.partition.machine.repeat(item.input(), key, &self.states.of(key).state, &mut effected.announcements);
     }
 
     /// Takes what followed from one record for one key.

@@ -42,18 +42,21 @@ impl Attached {
 
     /// Forgets a session.
     pub(super) fn detach(&mut self, session: u64) {
-        if let Some((user, asking)) = self.sessions.remove(&session) {
-            asking.abort();
-            self.all.detach(user, &self.link, session);
+        if let Some(asked) = self.sessions.remove(&session) {
+            self.leave(session, asked);
         }
+    }
+
+    fn leave(&self, session: u64, (user, asking): (UserId, AbortHandle)) {
+        asking.abort();
+        self.all.detach(user, &self.link, session);
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        for (session, (user, asking)) in self.sessions.drain() {
-            asking.abort();
-            self.all.detach(user, &self.link, session);
+        for (session, asked) in std::mem::take(&mut self.sessions) {
+            self.leave(session, asked);
         }
     }
 }

@@ -46,9 +46,7 @@ impl States {
         };
         keys.iter().enumerate().map(of_key).collect()
     }
-}
 
-impl States {
     /// What an owner announces of a record that another one applied.
     pub(crate) fn repeat<M: Machine>(&self, machine: &M, payload: &M::Payload) -> Vec<M::Announcement> {
         let (envelope, position) = (Envelope::default(), Position::default());
